@@ -1,1 +1,14 @@
-//! protocol
+//! The words of Reckon as types: ids, events, outcomes, limits and problems.
+//! Pure data with its parsing; no I/O, no runtime, no policy.
+
+pub mod event;
+pub mod execution;
+pub mod id;
+pub mod limits;
+pub mod problem;
+
+pub use event::{Event, EventKind, FileEntry};
+pub use execution::{ExecutionOutcome, LimitHit, MimeBundle, RaisedError, Status};
+pub use id::{ExecutionId, ParseIdError, SandboxId, SessionId};
+pub use limits::{LimitError, Limits, MAXIMA};
+pub use problem::{Problem, ProblemCode};
