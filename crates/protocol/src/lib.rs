@@ -3,12 +3,14 @@
 
 pub mod event;
 pub mod execution;
+pub mod fold;
 pub mod id;
 pub mod limits;
 pub mod problem;
 
 pub use event::{Event, EventKind, FileEntry};
 pub use execution::{ExecutionOutcome, LimitHit, MimeBundle, RaisedError, Status};
+pub use fold::OutcomeFold;
 pub use id::{ExecutionId, ParseIdError, SandboxId, SessionId};
 pub use limits::{LimitError, Limits, MAXIMA};
 pub use problem::{Problem, ProblemCode};
