@@ -1,1 +1,2 @@
 //! cage
+pub mod cgroup;
