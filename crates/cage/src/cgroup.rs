@@ -11,6 +11,8 @@ mod group;
 mod hierarchy;
 mod node;
 mod owner;
+#[cfg(test)]
+mod trees;
 mod v1;
 mod v2;
 

@@ -24,14 +24,14 @@ fn base(label: &str) -> Option<Base> {
     let family = [std::process::id()];
     match hierarchy.open_base(&BaseRequest { label, family: &family, systemd: Systemd::of_caller() }) {
         Ok(base) if base.enforces(Controller::Memory) && base.enforces(Controller::Pids) => Some(base),
-        Ok(base) => skip(&format!("{:?}", base.reports())),
-        Err(error @ CgroupError::Unavailable { .. }) => skip(&error.to_string()),
+        Ok(base) => skip(label, &format!("{:?}", base.reports())),
+        Err(error @ CgroupError::Unavailable { .. }) => skip(label, &error.to_string()),
         Err(error) => panic!("{error}"),
     }
 }
 
-fn skip(why: &str) -> Option<Base> {
-    eprintln!("skipped: {why}");
+fn skip(test: &str, why: &str) -> Option<Base> {
+    reckon_e2e::skip("isolation-cgroup", test, why);
     None
 }
 
@@ -117,8 +117,7 @@ time.sleep(1000)";
 fn a_quota_slows_the_processor() {
     let Some(base) = base("cpu") else { return };
     if !base.enforces(Controller::Cpu) {
-        eprintln!("skipped: {:?}", base.reports());
-        return;
+        return reckon_e2e::skip("isolation-cgroup", "cpu", &format!("{:?}", base.reports()));
     }
     let group = base.create("room", &GroupLimits { cpu_millis: Some(100), ..LIMITS }).expect("create");
     let mut child = run_in(&group, "t = time.process_time()\nwhile time.process_time() - t < 0.2: pass");

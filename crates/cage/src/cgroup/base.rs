@@ -8,7 +8,7 @@ use super::hierarchy::{Controller, ControllerReport, ControllerState, Hierarchy,
 use super::node::{Node, Place};
 use super::owner::Owner;
 use super::v1::SwapAccounting;
-use super::v2::{self, Ground};
+use super::v2::{self, Ground, SUPERVISOR};
 use super::{CgroupError, v1};
 
 /// The longest name of a room's group; the kernel takes 255.
@@ -19,7 +19,7 @@ const NAME_MAXIMUM: usize = 100;
 pub struct BaseRequest<'a> {
     /// Tells several bases of one process apart.
     pub label: &'a str,
-    /// The processes of this server, the caller included. Only these are ever moved: v2 lets no group pass controllers
+    /// The processes of this server, the caller included (and the init of a container that exists for it). Only these are ever moved: v2 lets no group pass controllers
     /// on while processes are in it.
     pub family: &'a [u32],
     /// The way to systemd, asked on hosts that run it when our own group is not delegated to us.
@@ -157,7 +157,8 @@ impl Base {
 
     fn sweep_one(&self, node: &Node, name: String, swept: &mut Swept) -> Result<(), CgroupError> {
         let Some(owner) = Owner::from_name(&name) else { return Ok(()) };
-        if !owner.is_gone(&self.roots.proc)? {
+        // A scope is named after the warden that asked for it; while the server lives on in it, it is not left over.
+        if !owner.is_gone(&self.roots.proc)? || !node.child(SUPERVISOR).is_empty()? {
             return Ok(());
         }
         match node.remove_tree() {

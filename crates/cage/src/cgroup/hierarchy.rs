@@ -155,9 +155,12 @@ impl Hierarchy {
         let mounts = mounts(&files::read(&roots.proc.join("self/mountinfo"))?);
         let own = files::read(&roots.proc.join("self/cgroup"))?;
         let unified = unified(&mounts, &own);
-        let v2_serves = unified.as_ref().is_some_and(|unified| !unified.place.controllers.is_empty());
+        let v1_serves = |mount: &Mount| mount.file_system == "cgroup" && mount.has_limits();
         match unified {
-            Some(unified) if v2_serves => Ok(Self::v2(roots, unified)),
+            // A v2 hierarchy beside those of v1 has what they leave over: on a hybrid host, nothing that we need.
+            Some(unified) if unified.has_limits || !mounts.iter().any(v1_serves) => {
+                Ok(Self::v2(roots, unified))
+            }
             unified => Ok(Self::v1(roots, &mounts, &own, unified.is_some())),
         }
     }
@@ -228,6 +231,14 @@ impl Hierarchy {
         report.is_some_and(|report| report.state == ControllerState::Works)
     }
 
+    /// Returns our own directory in the v2 hierarchy, whether or not it has controllers.
+    #[cfg(test)]
+    pub(super) fn unified_directory(roots: &Roots) -> Result<Option<PathBuf>, CgroupError> {
+        let mounts = mounts(&files::read(&roots.proc.join("self/mountinfo"))?);
+        let own = files::read(&roots.proc.join("self/cgroup"))?;
+        Ok(unified(&mounts, &own).map(|unified| unified.place.directory))
+    }
+
     /// Returns the first reason why something is missing, for the refusal to open a base.
     pub(super) fn unavailable(&self) -> CgroupError {
         let first = self.reports.iter().find_map(|report| match &report.state {
@@ -260,18 +271,24 @@ fn add_place(places: &mut Vec<Place>, directory: PathBuf, controller: Controller
 struct Unified {
     place: Place,
     mount: PathBuf,
+    /// Whether the hierarchy can limit memory or pids at all, be it that nobody passed that on to us.
+    has_limits: bool,
 }
 
 fn unified(mounts: &[Mount], own: &str) -> Option<Unified> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     let mut of_v2 = mounts.iter().rev().filter(|mount| mount.file_system == "cgroup2");
     let (mount, directory) = of_v2.find_map(|mount| Some((mount, mount.resolve(path)?)))?;
-    let names = files::read(&directory.join("cgroup.controllers")).unwrap_or_default();
-    let mut controllers: Vec<_> = names.split_whitespace().filter_map(Controller::from_v2_name).collect();
-    if !controllers.is_empty() {
-        controllers.extend([Controller::CpuAccounting, Controller::Freezer, Controller::Kill]);
-    }
-    Some(Unified { place: Place { directory, controllers }, mount: mount.point.clone() })
+    let offered = |directory: &Path| -> Vec<Controller> {
+        // Unreadable is as good as empty: the reports then say that it has no controllers.
+        let names = files::read(&directory.join("cgroup.controllers")).unwrap_or_default();
+        names.split_whitespace().filter_map(Controller::from_v2_name).collect()
+    };
+    let limits = |one: &Controller| matches!(one, Controller::Memory | Controller::Pids);
+    let mut controllers = offered(&directory);
+    let has_limits = offered(&mount.point).iter().chain(&controllers).any(limits);
+    controllers.extend([Controller::CpuAccounting, Controller::Freezer, Controller::Kill]);
+    Some(Unified { place: Place { directory, controllers }, mount: mount.point.clone(), has_limits })
 }
 
 fn v1_directory(
@@ -323,6 +340,11 @@ struct Mount {
 }
 
 impl Mount {
+    /// Tells whether this is v1's hierarchy for memory or pids.
+    fn has_limits(&self) -> bool {
+        self.options.split(',').any(|option| option == "memory" || option == "pids")
+    }
+
     /// Returns where a group's path is to be seen below this mount, if it is.
     fn resolve(&self, group: &str) -> Option<PathBuf> {
         let below = Path::new(group).strip_prefix(&self.root).ok()?;

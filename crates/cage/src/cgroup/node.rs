@@ -15,8 +15,32 @@ const KILL_PATIENCE: Duration = Duration::from_secs(2);
 const REMOVE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long v1's freezer may take to stop processes before they are killed unfrozen.
 const FREEZE_PATIENCE: Duration = Duration::from_millis(100);
-/// The pause between looks; killing takes about a millisecond.
-const PAUSE: Duration = Duration::from_micros(500);
+/// The first pause between two looks; killing a small group takes about 100 µs.
+const PAUSE_FIRST: Duration = Duration::from_micros(50);
+/// The longest pause between two looks.
+const PAUSE_LONGEST: Duration = Duration::from_millis(4);
+
+/// A bounded wait with growing pauses.
+struct Patience {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn of(bound: Duration) -> Self {
+        Self { deadline: Instant::now() + bound, pause: PAUSE_FIRST }
+    }
+
+    /// Waits a little; false, at once, when the bound is reached.
+    fn wait(&mut self) -> bool {
+        if Instant::now() > self.deadline {
+            return false;
+        }
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+        true
+    }
+}
 
 /// One directory and the controllers that act in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +109,7 @@ impl Node {
 
     /// Kills all processes in the group itself and waits until it is empty.
     pub(super) fn kill_all(&self) -> Result<(), CgroupError> {
-        let deadline = Instant::now() + KILL_PATIENCE;
+        let mut patience = Patience::of(KILL_PATIENCE);
         loop {
             let alive = self.processes()?;
             if alive.is_empty() {
@@ -95,14 +119,13 @@ impl Node {
             if alive.contains(&own) {
                 return Err(CgroupError::HoldsCaller { path: self.path().to_owned() });
             }
-            if Instant::now() > deadline {
-                return Err(CgroupError::StillPopulated { path: self.path().to_owned(), count: alive.len() });
-            }
             match self.version {
                 Version::V2 if self.kill_by_kernel()? => {}
                 _ => self.kill_each()?,
             }
-            std::thread::sleep(PAUSE);
+            if !patience.wait() {
+                return Err(CgroupError::StillPopulated { path: self.path().to_owned(), count: alive.len() });
+            }
         }
     }
 
@@ -155,11 +178,9 @@ impl Node {
         if files::write(&directory.join(file), value).is_err() {
             return;
         }
-        let deadline = Instant::now() + FREEZE_PATIENCE;
+        let mut patience = Patience::of(FREEZE_PATIENCE);
         let is_frozen = |text: String| text.lines().any(|line| line.trim() == frozen);
-        while Instant::now() < deadline && !files::read(&directory.join(check)).is_ok_and(is_frozen) {
-            std::thread::sleep(PAUSE);
-        }
+        while !files::read(&directory.join(check)).is_ok_and(is_frozen) && patience.wait() {}
     }
 
     fn thaw(&self) {
@@ -184,10 +205,15 @@ impl Node {
         Ok(pids)
     }
 
+    /// Tells whether no process is in the group itself; one that does not exist is empty.
+    pub(super) fn is_empty(&self) -> Result<bool, CgroupError> {
+        Ok(self.processes()?.is_empty())
+    }
+
     /// Removes the empty directories; those that are gone already are fine.
     pub(super) fn remove(&self) -> Result<(), CgroupError> {
-        let deadline = Instant::now() + REMOVE_PATIENCE;
-        self.directories().try_for_each(|directory| remove_directory(directory, deadline))
+        let mut patience = Patience::of(REMOVE_PATIENCE);
+        self.directories().try_for_each(|directory| remove_directory(directory, &mut patience))
     }
 
     /// Kills and removes the group with all that is below it, deepest first.
@@ -201,12 +227,86 @@ impl Node {
     }
 }
 
-fn remove_directory(directory: &Path, deadline: Instant) -> Result<(), CgroupError> {
+fn remove_directory(directory: &Path, patience: &mut Patience) -> Result<(), CgroupError> {
     loop {
         match rustix::fs::rmdir(directory) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
-            Err(rustix::io::Errno::BUSY) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(rustix::io::Errno::BUSY) if patience.wait() => {}
             Err(errno) => return Err(CgroupError::io("rmdir", directory, errno)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::super::{Hierarchy, Owner, Roots};
+    use super::*;
+
+    /// Makes a group in the v2 hierarchy, which also hosts without v2 controllers have for killing and freezing.
+    fn unified(label: &str) -> Option<Node> {
+        let parent = Hierarchy::unified_directory(&Roots::default()).expect("readable proc");
+        let parent = parent.filter(|parent| files::writable(parent).is_ok());
+        let Some(parent) = parent else {
+            reckon_e2e::skip("isolation-cgroup", label, "no v2 hierarchy in which a group can be made");
+            return None;
+        };
+        let owner = Owner::of_self(Path::new("/proc")).expect("own mark");
+        let place = Place {
+            directory: parent.join(format!("{owner}-{label}")),
+            controllers: vec![Controller::Freezer],
+        };
+        let node = Node::new(Version::V2, vec![place]);
+        node.make().expect("mkdir");
+        Some(node)
+    }
+
+    fn sleeper_in(node: &Node) -> Option<Child> {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep starts");
+        match files::write(&node.path().join("cgroup.procs"), &child.id().to_string()) {
+            Ok(()) => Some(child),
+            Err(error) => {
+                child.kill().expect("kill");
+                child.wait().expect("wait");
+                node.remove().expect("rmdir");
+                reckon_e2e::skip("isolation-cgroup", "sleeper_in", &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn signal_of(mut child: Child) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt;
+        child.wait().expect("wait").signal()
+    }
+
+    #[test]
+    fn v2_kills_and_removes_a_group() {
+        let Some(node) = unified("kill") else { return };
+        let Some(child) = sleeper_in(&node) else { return };
+        node.kill_all().expect("kill");
+        assert_eq!(signal_of(child), Some(9));
+        node.remove().expect("remove");
+        assert!(!node.path().exists());
+        assert!(node.kill_by_kernel().expect("a group that is gone needs no kill"));
+    }
+
+    #[test]
+    fn v2_without_a_kill_file_kills_each_frozen_process() {
+        let Some(node) = unified("each") else { return };
+        let Some(child) = sleeper_in(&node) else { return };
+        node.kill_each().expect("kill");
+        assert_eq!(signal_of(child), Some(9));
+        node.remove_tree().expect("remove");
+    }
+
+    #[test]
+    fn the_caller_is_never_killed() {
+        let tree = tempfile::tempdir().expect("temporary directory");
+        std::fs::write(tree.path().join("cgroup.procs"), std::process::id().to_string()).expect("write");
+        let place = Place { directory: tree.path().to_owned(), controllers: Vec::new() };
+        let node = Node::new(Version::V2, vec![place]);
+        assert!(matches!(node.kill_all(), Err(CgroupError::HoldsCaller { .. })));
     }
 }

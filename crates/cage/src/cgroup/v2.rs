@@ -1,5 +1,6 @@
 //! The words of cgroup v2: the files of limits, and the rule that a group with processes passes no controllers on.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::base::BaseRequest;
@@ -11,7 +12,7 @@ use super::v1::{SwapAccounting, quota_us};
 use super::{CgroupError, files};
 
 /// The leaf into which our own processes step, so that the group they were in may pass controllers on.
-const SUPERVISOR: &str = "reckon-supervisor";
+pub(super) const SUPERVISOR: &str = "reckon-supervisor";
 
 /// Returns the writes that lead from one set of limits (none: a fresh group) to the next, in their order.
 ///
@@ -163,7 +164,13 @@ impl Ground {
         }
         if !self.switched_on.is_empty() {
             let text = signed('-', &self.switched_on);
-            files::write(&self.parent.join("cgroup.subtree_control"), &text)?;
+            match files::write(&self.parent.join("cgroup.subtree_control"), &text) {
+                // Another server has its rooms here: it will put back.
+                Err(CgroupError::Write { source, .. }) if source.kind() == ErrorKind::ResourceBusy => {
+                    return Ok(());
+                }
+                other => other?,
+            }
         }
         let leaf = self.parent.join(SUPERVISOR);
         for pid in files::processes(&leaf)? {
