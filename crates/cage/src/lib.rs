@@ -1,2 +1,3 @@
 //! cage
 pub mod cgroup;
+pub mod seccomp;
