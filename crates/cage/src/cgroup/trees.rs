@@ -222,6 +222,19 @@ fn systemd_is_asked_for_a_scope_with_the_whole_family() {
 }
 
 #[test]
+fn beside_strangers_on_a_systemd_host_systemd_is_asked_before_its_slice_is_used() {
+    let host = Host::v2("/app/terminal.scope");
+    host.group("/app", "memory pids", "memory pids", "");
+    host.group("/app/terminal.scope", "memory pids", "", "4711\n99\n");
+    let scope = format!("/app/{MARK}.scope");
+    host.group(&scope, "memory pids", "memory pids", "");
+    host.group(&format!("{scope}/{MARK}-rooms"), "", "", "");
+    host.busctl(&format!(r"printf '0::{scope}\n' > {}", host.path("proc/self/cgroup").display()));
+    let base = host.open().expect("a base");
+    assert_eq!(base.path(), host.path(&format!("cgroup{scope}/{MARK}-rooms")));
+}
+
+#[test]
 fn the_answer_of_systemd_is_told_with_the_mend() {
     let host = Host::v2("/user/session-1.scope");
     host.write("cgroup/user/session-1.scope/cgroup.controllers", "memory pids");

@@ -61,9 +61,13 @@ pub(super) fn ground(
     request: &BaseRequest<'_>,
 ) -> Result<Ground, CgroupError> {
     let own = own_directory(hierarchy)?;
-    let systemd_rules = hierarchy.roots.systemd.exists() && !is_delegated(&own);
+    let systemd_rules = hierarchy.roots.systemd.exists();
     if !systemd_rules {
         return below_own(&own, request.family).or_else(|error| beside_own(hierarchy, &own).ok_or(error));
+    }
+    // A delegated group may still be one that we share, such as the scope of a terminal.
+    if let Some(ground) = is_delegated(&own).then(|| below_own(&own, request.family).ok()).flatten() {
+        return Ok(ground);
     }
     match request.systemd.delegate(&owner.to_string(), request.family, &hierarchy.roots.proc) {
         Ok(()) => {
@@ -114,10 +118,9 @@ fn below_own(own: &Path, family: &[u32]) -> Result<Ground, CgroupError> {
         return Ok(ground);
     }
     // Only the root of all groups may hold processes and pass controllers on; it is known by lacking this file.
-    if own.join("cgroup.events").exists() {
-        ground.step_aside(family)?;
-    }
-    if let Err(error) = pass_on(own, &ground.switched_on) {
+    let is_root = !own.join("cgroup.events").exists();
+    let aside = if is_root { Ok(()) } else { ground.step_aside(family) };
+    if let Err(error) = aside.and_then(|()| pass_on(own, &ground.switched_on)) {
         ground.switched_on.clear();
         // The first error is the one to tell.
         let _ = ground.put_back();
