@@ -1,0 +1,93 @@
+"""Figures of matplotlib as a notebook shows them: at `plt.show()` and at the end of a cell, each once.
+
+matplotlib is never imported from here; where it is absent all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+INLINE = "module://matplotlib_inline.backend_inline"
+
+
+def set_up(shell) -> None:
+    """Makes the notebook's backend the one of an already imported pyplot."""
+    import matplotlib.backends.backend_agg as agg
+    import matplotlib_inline.backend_inline as inline
+    from IPython.core.pylabtools import activate_matplotlib
+
+    activate_matplotlib(INLINE)
+    inline.configure_inline_support(shell, INLINE)
+    # Models like to ask for Agg, whose own `plt.show()` shows nothing.
+    agg.show = inline.show
+    # Scripts started from a cell have no shell to show anything in.
+    os.environ.setdefault("MPLBACKEND", "agg")
+
+
+def forget_fonts() -> None:
+    """Closes the fonts that warming opened: an open one shares its file offset with every other child."""
+    manager = sys.modules.get("matplotlib.font_manager")
+    clear = getattr(getattr(manager, "_get_font", None), "cache_clear", None)
+    if clear is not None:
+        clear()
+
+
+def set_up_later() -> None:
+    """Makes the notebook's backend the one that pyplot takes when it is imported."""
+    os.environ.setdefault("MPLBACKEND", INLINE)
+
+
+class Figures:
+    """Which figures the current execution has shown."""
+
+    def __init__(self) -> None:
+        self._shown: dict[int, object] = {}
+
+    def begin(self) -> None:
+        """Forgets what an earlier execution showed."""
+        if self._shown:
+            self._shown = {}
+
+    def note(self, value: object) -> None:
+        """Remembers `value` when it is a figure that was just rendered."""
+        if is_figure(value):
+            self._shown[id(value)] = value
+
+    def is_shown(self, value: object) -> bool:
+        """Whether `value` is a figure that this execution showed and that did not change since."""
+        return self._shown.get(id(value)) is value and not value.stale
+
+    def show_open(self) -> None:
+        """Shows the open figures that are not shown yet, and closes all."""
+        helpers = sys.modules.get("matplotlib._pylab_helpers")
+        if helpers is None or not helpers.Gcf.figs:
+            return
+        import matplotlib
+        from matplotlib import pyplot
+
+        if not matplotlib.is_interactive():
+            return  # After plt.ioff() figures stay open until plt.show(), as in a notebook.
+        inline = sys.modules.get("matplotlib_inline.backend_inline")
+        if inline is not None and not inline.InlineBackend.instance().close_figures:
+            inline.flush_figures()
+            return
+        from IPython.display import display
+
+        try:
+            for manager in helpers.Gcf.get_all_fig_managers():
+                figure = manager.canvas.figure
+                if not self.is_shown(figure):
+                    metadata = inline._fetch_figure_metadata(figure) if inline else None
+                    display(figure, metadata=metadata)
+        finally:
+            if inline is not None:
+                inline.show._to_draw = []
+                inline.show._draw_called = False
+            pyplot.close("all")
+
+
+def is_figure(value: object) -> bool:
+    """Whether `value` is a matplotlib figure."""
+    module = sys.modules.get("matplotlib.figure")
+    return module is not None and isinstance(value, module.Figure)

@@ -1,0 +1,298 @@
+"""Standard streams of a context: real text streams on descriptors 0, 1 and 2.
+
+Output is flushed adaptively.
+While prints are sparse, each one leaves at once.
+In a burst `write` is CPython's own again, at full speed, and a short-lived thread flushes every few milliseconds.
+No thread exists before a burst, after one, between executions or at a fork.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import functools
+import io
+import os
+import select
+import sys
+import time
+
+from reckon_traceback import hide
+
+#: So many writes in a row are flushed one by one; past that a thread is cheaper.
+BURST = 64
+#: Seconds without a flush after which the next write counts as the first again.
+QUIET = 0.002
+#: Seconds between two flushes of a burst. With as much for the interpreter lock, output is at most 5 ms old.
+TICK = 0.002
+
+NO_INPUT = "there is no interactive input here: give the value in the code instead"
+
+
+class PipeFile(io.FileIO):
+    """A standard descriptor, never closed from here, that counts its writes."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd, "w", closefd=False)
+        self.writes = 0
+
+    def write(self, data) -> int:
+        self.writes += 1
+        while (count := super().write(data)) is None:
+            # A subprocess made the shared pipe non-blocking, and it is full.
+            poll = select.poll()
+            poll.register(self.fileno(), select.POLLOUT)
+            poll.poll()
+        return count
+
+
+class Stream(io.TextIOWrapper):
+    """sys.stdout or sys.stderr of a context."""
+
+    def __init__(self, fd: int, name: str, flusher: Flusher) -> None:
+        self._raw = PipeFile(fd)
+        buffer = io.BufferedWriter(self._raw, 65536)
+        # A lone surrogate is spelled out; a print must not fail because of what it prints.
+        super().__init__(buffer, encoding="utf-8", errors="backslashreplace", newline="\n")
+        self.mode = "w"
+        self._name = name
+        self._flusher = flusher
+        self._plain_write = super().write
+        self._flushed_at = 0.0
+        self._run = 0
+        self.be_sparse()
+
+    def __repr__(self) -> str:
+        return f"<{self._name} of the context>"
+
+    def be_sparse(self) -> None:
+        """From here on each write is flushed, until a burst begins."""
+        self._run = 0
+        # An attribute of the instance comes before the method; without it a write costs no Python call.
+        self.write = self._write_sparse
+
+    def _write_sparse(self, text: str) -> int:
+        count = self._plain_write(text)
+        if not count:
+            return count
+        now = time.monotonic()
+        if now - self._flushed_at > QUIET:
+            self._run = 0
+        self._flushed_at = now
+        self._run += 1
+        if self._run > BURST and self._flusher.watch(self):
+            self.__dict__.pop("write", None)
+        else:
+            self.flush()
+        return count
+
+    def settle(self) -> bool:
+        """Flushes; returns to sparse writing and says True when nothing came since the last call."""
+        before = self._raw.writes
+        self.flush()
+        if self._raw.writes != before:
+            return False
+        self.be_sparse()
+        # What was written before `write` changed; everything later flushes itself.
+        self.flush()
+        return True
+
+    @property
+    def bursting(self) -> bool:
+        """Whether writes wait for the flusher."""
+        return "write" not in self.__dict__
+
+
+class Flusher:
+    """The thread that flushes the streams during a burst, and ends with it."""
+
+    def __init__(self) -> None:
+        self._streams: list[Stream] = []
+        self._stop = _thread.allocate_lock()
+        self._ended = _thread.allocate_lock()
+        self._pid = 0
+        self._interval = sys.getswitchinterval()
+
+    def watch(self, stream: Stream) -> bool:
+        """Flushes `stream` from now on; says False where no thread can be started."""
+        if stream not in self._streams:
+            self._streams.append(stream)
+        if self.running:
+            return True
+        self._stop = _thread.allocate_lock()
+        self._ended = _thread.allocate_lock()
+        self._stop.acquire()
+        self._ended.acquire()
+        try:
+            # Not threading.Thread: what the user counts and joins is theirs.
+            _thread.start_new_thread(self._run, (self._stop, self._ended))
+        except RuntimeError:
+            self._streams.clear()
+            return False
+        self._pid = os.getpid()
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(self._interval, TICK))
+        return True
+
+    @property
+    def running(self) -> bool:
+        """Whether this process has the thread."""
+        return self._pid == os.getpid()
+
+    def stop(self) -> None:
+        """Ends the thread and waits until it is gone; the streams write sparsely again."""
+        if self.running:
+            if self._stop.locked():
+                self._stop.release()
+            # An interrupt may have cut an earlier wait short, so this one must not be for ever.
+            self._ended.acquire(timeout=1)
+        self.forget()
+
+    def forget(self) -> None:
+        """Returns to the state without a thread (after a fork it is not there any more)."""
+        if self._pid and sys.getswitchinterval() <= TICK:
+            sys.setswitchinterval(self._interval)
+        self._pid = 0
+        for stream in self._streams:
+            stream.be_sparse()
+        self._streams = []
+
+    def _run(self, stop, ended) -> None:
+        try:
+            while not stop.acquire(timeout=TICK):
+                for stream in self._streams:
+                    try:
+                        if stream.bursting:
+                            stream.settle()
+                    except (OSError, ValueError):
+                        stream.be_sparse()  # Closed, or the host is gone: the writer will see it.
+        finally:
+            ended.release()
+
+
+class Streams:
+    """The standard streams of this process, kept whole from one execution to the next."""
+
+    def __init__(self) -> None:
+        self._flusher = Flusher()
+        self._flush_c = _c_flush()
+        self.stdin = self.stdout = self.stderr = None
+
+    def install(self) -> None:
+        """Makes sys.stdin, sys.stdout and sys.stderr ours."""
+        self.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        self.stdout = Stream(1, "stdout", self._flusher)
+        self.stderr = Stream(2, "stderr", self._flusher)
+        sys.stdin = sys.__stdin__ = self.stdin
+        sys.stdout = sys.__stdout__ = self.stdout
+        sys.stderr = sys.__stderr__ = self.stderr
+
+    def heal(self) -> None:
+        """Puts a working stream where user code closed or lost one; one that it replaced stays."""
+        if self.stdout.closed:
+            self.stdout = sys.__stdout__ = Stream(1, "stdout", self._flusher)
+        if self.stderr.closed:
+            self.stderr = sys.__stderr__ = Stream(2, "stderr", self._flusher)
+        if self.stdin.closed:
+            self.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        for name in ("stdin", "stdout", "stderr"):
+            current = getattr(sys, name, None)
+            if current is not getattr(self, name) and _lost(current):
+                setattr(sys, name, getattr(self, name))
+
+    def flush(self) -> None:
+        """Brings everything written so far into the pipes: Python's streams and C's stdout."""
+        for stream in (self.stdout, self.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not self.stdout and stream is not self.stderr:
+                try:
+                    stream.flush()
+                except Exception:  # noqa: BLE001 - the user's own object
+                    pass
+        self._flush_c()
+
+    def rest(self) -> None:
+        """Ends an execution: everything is flushed and no thread of ours is left."""
+        self._flusher.stop()
+        self.flush()
+
+    def before_fork(self) -> None:
+        """Empties the buffers, or both processes would print them."""
+        if self._flusher.running:
+            self._flusher.stop()
+            # The kernel's thread outlives its last Python line a little; Python 3.12 warns of forks beside it.
+            time.sleep(0.0005)
+        self.flush()
+
+    def after_fork_in_child(self) -> None:
+        """Forgets the thread that this process does not have."""
+        self._flusher.forget()
+
+
+def _lost(stream: object) -> bool:
+    if stream is None:
+        return True
+    try:
+        return bool(getattr(stream, "closed", False))
+    except Exception:  # noqa: BLE001 - the user's own object
+        return True
+
+
+def _c_flush():
+    """Returns a function that flushes C's stdout.
+
+    `fflush(NULL)` would wait for any FILE that another thread holds, for example in a blocking read.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(libc, "stdout")
+        fflush = libc.fflush
+    except (OSError, ValueError, AttributeError):
+        return lambda: None
+    fflush.argtypes = [ctypes.c_void_p]
+    fflush.restype = ctypes.c_int
+    return functools.partial(fflush, stdout)
+
+
+def refuse_input(streams: Streams) -> None:
+    """Makes `input` and `getpass` fail at once with a reason, unless the user gave sys.stdin another source."""
+    import builtins
+    import getpass
+
+    real_input = builtins.input
+
+    @functools.wraps(real_input)
+    def read_line(prompt: object = "", /) -> str:
+        if sys.stdin is streams.stdin:
+            raise EOFError(NO_INPUT)
+        return real_input(prompt)
+
+    @functools.wraps(getpass.getpass)
+    def read_password(prompt: str = "Password: ", stream: object = None) -> str:
+        return read_line(prompt)
+
+    builtins.input = read_line
+    getpass.getpass = read_password
+
+
+def flush_before_subprocesses(streams: Streams) -> None:
+    """Keeps the order of output: what was printed leaves before a subprocess can write."""
+    import subprocess
+
+    def flushing(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            streams.flush()
+            return function(*args, **kwargs)
+
+        return call
+
+    subprocess.Popen._execute_child = flushing(subprocess.Popen._execute_child)
+    os.system = flushing(os.system)
+
+
+hide(Streams.heal.__code__)
