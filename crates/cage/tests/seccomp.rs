@@ -1,5 +1,9 @@
 //! The seccomp compiler against three judges: the policy's own meaning, another compiler, and the kernel.
 
+#![allow(clippy::unwrap_used)]
+
+#[path = "seccomp/kernel.rs"]
+mod kernel;
 #[path = "seccomp/machine.rs"]
 mod machine;
 #[path = "seccomp/sample.rs"]

@@ -161,11 +161,24 @@ fn compare_low(
     found: Label,
     missing: Label,
 ) -> Label {
-    let comparisons = values
-        .iter()
-        .rev()
-        .fold(missing, |next, value| assembler.branch(Test::Equal(lower_half(*value)), found, next));
+    let mut wanted: Vec<u32> = values.iter().copied().map(lower_half).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let runs = wanted.chunk_by(|one, other| one + 1 == *other).rev();
+    let comparisons = runs.fold(missing, |next, run| compare_run(assembler, run, found, next));
     load_masked(assembler, lower_offset(condition), lower_half(condition.mask), comparisons)
+}
+
+/// Writes the comparison with consecutive values: from three on, their two ends say it all.
+fn compare_run(assembler: &mut Assembler, run: &[u32], found: Label, missing: Label) -> Label {
+    if let [first, _, .., last] = run {
+        let not_above = match last.checked_add(1) {
+            Some(above) => assembler.branch(Test::AtLeast(above), missing, found),
+            None => found,
+        };
+        return assembler.branch(Test::AtLeast(*first), not_above, missing);
+    }
+    run.iter().rev().fold(missing, |next, value| assembler.branch(Test::Equal(*value), found, next))
 }
 
 fn load_masked(assembler: &mut Assembler, offset: u32, mask: u32, next: Label) -> Label {

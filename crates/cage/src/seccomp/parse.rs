@@ -31,22 +31,23 @@ const SUBJECTS: [&str; 12] =
     ["arg0", "arg1", "arg2", "arg3", "arg4", "arg5", "int0", "int1", "int2", "int3", "int4", "int5"];
 
 pub(super) fn parse(text: &str, architecture: Architecture) -> Result<Policy, Error> {
-    let mut draft = Draft::default();
+    let mut draft = Draft::new(architecture);
     for (index, line) in text.lines().enumerate() {
         let mut words = Words::of(line, index + 1);
         if words.is_empty() {
             continue;
         }
         words.require_reason(line)?;
-        draft.read_line(&mut words, architecture)?;
+        draft.read_line(&mut words)?;
         words.require_end()?;
     }
-    draft.finish(text, architecture)
+    draft.finish(text)
 }
 
 /// A policy of which some lines are still unread.
-#[derive(Default)]
 struct Draft {
+    architecture: Architecture,
+    numbers: BTreeMap<&'static str, u32>,
     directives: BTreeMap<String, Action>,
     syscalls: BTreeMap<u32, Entries>,
 }
@@ -58,13 +59,18 @@ enum Entries {
 }
 
 impl Draft {
-    fn read_line(&mut self, words: &mut Words<'_>, architecture: Architecture) -> Result<(), Error> {
+    fn new(architecture: Architecture) -> Self {
+        let numbers = architecture.syscalls().map(|(number, name)| (name, number)).collect();
+        Self { architecture, numbers, directives: BTreeMap::new(), syscalls: BTreeMap::new() }
+    }
+
+    fn read_line(&mut self, words: &mut Words<'_>) -> Result<(), Error> {
         let name = words.next("a system call")?;
         if name.text.starts_with('@') {
             return self.read_directive(name, words);
         }
         let optional = words.take("?");
-        let number = number(name, optional, architecture, words)?;
+        let number = self.number(name, optional, words)?;
         let is_otherwise = words.take("else");
         let action = read_action(words)?;
         let conditions = if !is_otherwise && words.take("if") { read_conditions(words)? } else { Vec::new() };
@@ -87,6 +93,22 @@ impl Draft {
             None => Ok(()),
             Some(_) => Err(words.error(name, format!("a second line for {}", name.text))),
         }
+    }
+
+    /// Returns the number of the named call, or none when this architecture may lack it and does.
+    fn number(&self, name: Word<'_>, optional: bool, words: &Words<'_>) -> Result<Option<u32>, Error> {
+        if let Some(number) = self.numbers.get(name.text) {
+            return Ok(Some(*number));
+        }
+        let known_elsewhere = Architecture::ALL.iter().any(|other| other.number(name.text).is_some());
+        if !known_elsewhere {
+            return Err(words.unknown(name, "system call", self.numbers.keys().copied()));
+        }
+        if optional {
+            return Ok(None);
+        }
+        let problem = format!("{:?} has no system call {1}; write `{1}?`", self.architecture, name.text);
+        Err(words.error(name, problem))
     }
 
     fn add_always(
@@ -147,7 +169,7 @@ impl Draft {
         }
     }
 
-    fn finish(self, text: &str, architecture: Architecture) -> Result<Policy, Error> {
+    fn finish(self, text: &str) -> Result<Policy, Error> {
         let directive = |name: &str| {
             self.directives.get(name).copied().ok_or_else(|| Error::Policy {
                 line: text.lines().count() + 1,
@@ -156,7 +178,7 @@ impl Draft {
             })
         };
         Ok(Policy {
-            architecture,
+            architecture: self.architecture,
             default: directive("@default")?,
             foreign: directive("@foreign")?,
             x32: directive("@x32")?,
@@ -177,26 +199,6 @@ impl Entries {
                 Verdict::Checked { rules, otherwise: otherwise.unwrap_or(DEFAULT_OTHERWISE) }
             }
         }
-    }
-}
-
-/// Returns the number of the named call, or none when this architecture may lack it and does.
-fn number(
-    name: Word<'_>,
-    optional: bool,
-    architecture: Architecture,
-    words: &Words<'_>,
-) -> Result<Option<u32>, Error> {
-    let number = architecture.number(name.text);
-    let known_elsewhere = Architecture::ALL.iter().any(|other| other.number(name.text).is_some());
-    match number {
-        Some(number) => Ok(Some(number)),
-        None if known_elsewhere && optional => Ok(None),
-        None if known_elsewhere => {
-            let problem = format!("{architecture:?} has no system call {0}; write `{0}?`", name.text);
-            Err(words.error(name, problem))
-        }
-        None => Err(words.unknown(name, "system call", architecture.syscalls().map(|(_, known)| known))),
     }
 }
 
@@ -288,7 +290,7 @@ struct Word<'a> {
 /// The words of a line up to its reason.
 struct Words<'a> {
     line: usize,
-    words: Vec<Word<'a>>,
+    split: Vec<Word<'a>>,
     next: usize,
     end: Word<'static>,
 }
@@ -300,11 +302,11 @@ impl<'a> Words<'a> {
             .map(|(start, text)| Word { text, column: rule[..start].chars().count() + 1 })
             .collect();
         let end = Word { text: "", column: rule.trim_end().chars().count() + 1 };
-        Self { line, words, next: 0, end }
+        Self { line, split: words, next: 0, end }
     }
 
     fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.split.is_empty()
     }
 
     /// A rule without a reason cannot be reviewed.
@@ -324,7 +326,7 @@ impl<'a> Words<'a> {
     }
 
     fn peek(&self) -> Word<'a> {
-        self.words.get(self.next).copied().unwrap_or(self.end)
+        self.split.get(self.next).copied().unwrap_or(self.end)
     }
 
     fn next(&mut self, wanted: &str) -> Result<Word<'a>, Error> {

@@ -53,7 +53,9 @@ fn meet(conditions: &[Condition]) -> [u64; 6] {
     for condition in conditions {
         let value = match condition.sense {
             Sense::OneOf => condition.values[0],
-            Sense::NoneOf => (0..).find(|value| !condition.values.contains(value)).expect("lists are finite"),
+            Sense::NoneOf => {
+                (0..=u64::MAX).find(|value| !condition.values.contains(value)).expect("lists are short")
+            }
         };
         list[usize::from(condition.argument)] = value;
     }
@@ -88,7 +90,7 @@ pub(crate) fn policy(random: &mut Random) -> Policy {
         match random.below(16) {
             0..2 => drop(policy.syscalls.insert(number, checked(random))),
             kind if kind < 2 + density => {
-                drop(policy.syscalls.insert(number, Verdict::Always(action(random))))
+                drop(policy.syscalls.insert(number, Verdict::Always(action(random))));
             }
             _ => {}
         }
@@ -115,8 +117,22 @@ fn condition(random: &mut Random) -> Condition {
     let widest = if width == Width::Full { u64::MAX } else { u64::from(u32::MAX) };
     let masks = [u64::MAX, u64::MAX, 0xff, 0x7e02_0000, 0xffff_ffff_0000_0000, 0xf0_0000_000f, random.next()];
     let mask = random.pick(&masks) & widest;
-    let values = (0..=random.below(5))
-        .map(|_| random.pick(&[0, 1, 2, 10, 0xffff_ffff, 0x1_0000_0002, u64::MAX, random.0]) & mask)
+    let values = (0..=random.below(9))
+        .map(|_| {
+            random.pick(&[
+                0,
+                1,
+                2,
+                3,
+                10,
+                0xffff_fffd,
+                0xffff_fffe,
+                0xffff_ffff,
+                0x1_0000_0002,
+                u64::MAX,
+                random.0,
+            ]) & mask
+        })
         .collect();
     let sense = random.pick(&[Sense::OneOf, Sense::OneOf, Sense::NoneOf]);
     Condition { argument: random.below(6) as u8, width, mask, values, sense }
