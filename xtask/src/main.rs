@@ -1,2 +1,65 @@
-//! xtask
-fn main() {}
+//! The project's own chores: `cargo xtask test`, `tidy` and `bench`.
+//!
+//! Installs nothing outside the build directory and the user's caches, needs no root.
+
+mod bench;
+mod project;
+mod python;
+mod running;
+mod tally;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::project::Project;
+
+const USAGE: &str = "\
+usage: cargo xtask <test|tidy|bench> [options]
+
+test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
+    formatting, clippy, the binary, the Python driver's tests, the Rust tests, tidy
+    --quick          only formatting, unit tests and the rules of tidy
+    -p CRATE         only the lints and tests of this crate
+    --install-tools  as with tidy
+    FILTER           only the Rust tests whose name contains it
+
+tidy [--install-tools]
+    the rules of the tree, then cargo-deny and cargo-machete where they are installed
+    --install-tools  installs these two below the build directory (two minutes, once)
+
+bench [--quick] [--json] [--no-peers]
+    measures the release build of reckon beside its peers
+    --quick          fewer repetitions
+    --json           the report as JSON on stdout instead of a table
+    --no-peers       leaves out python3 and ipykernel
+";
+
+fn main() -> ExitCode {
+    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<ExitCode> {
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{USAGE}");
+        return Ok(ExitCode::from(2));
+    };
+    if command == "help" || arguments.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    match command.as_str() {
+        "test" => test::run(&Project::locate()?, rest),
+        "tidy" => tidy::run(&Project::locate()?, rest),
+        "bench" => bench::run(&Project::locate()?, rest),
+        other => bail!("no command `{other}`\n\n{USAGE}"),
+    }
+}

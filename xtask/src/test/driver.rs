@@ -1,0 +1,77 @@
+//! The tests of `python/`, run with the Python of the default image.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::project::Project;
+use crate::python;
+use crate::running;
+use crate::tally::{Skip, Tally, parse_unittest};
+
+/// Runs `python/tests` with `unittest` and counts its tests.
+pub(super) fn test(project: &Project) -> Result<Tally> {
+    let directory = project.root.join("python");
+    if !has_tests(&directory.join("tests")) {
+        return Ok(Tally::default());
+    }
+    if python::on_host().is_none() {
+        let skip = Skip::new("python", "python/tests", python::MEND);
+        return Ok(Tally::of_skip(skip));
+    }
+    let python = match image_python(project) {
+        Some(python) => python,
+        None => environment_of_lock(project)?,
+    };
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "unittest", "discover", "--verbose", "-s", "tests"])
+        .current_dir(&directory)
+        .env("PYTHONPATH", &directory)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let transcript = running::read(&mut command)?;
+    if !transcript.success {
+        eprintln!("{}", transcript.lines.join("\n"));
+    }
+    let mut tally = parse_unittest(&transcript.lines);
+    if !transcript.success && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+fn has_tests(directory: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("test") && name.ends_with(".py")
+    })
+}
+
+/// Asks the binary for the Python of its default image, which it builds on first use.
+fn image_python(project: &Project) -> Option<PathBuf> {
+    let mut command = Command::new(project.target.join("debug/reckon"));
+    command.args(["image", "build", "--json"]);
+    let text = running::stdout_of(&mut command).ok()?;
+    let answer: Value = serde_json::from_str(text.lines().last()?).ok()?;
+    let python = PathBuf::from(answer["python"].as_str()?);
+    python.exists().then_some(python)
+}
+
+/// Returns a Python with the image's locked packages, made without the binary.
+fn environment_of_lock(project: &Project) -> Result<PathBuf> {
+    let lock = project.root.join("python/core.lock");
+    let recipe = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;
+    let lock = lock.to_string_lossy();
+    python::environment(
+        &project.target.join("python-tests"),
+        &recipe,
+        &["--require-hashes", "--only-binary", ":all:", "-r", &lock],
+    )
+}
