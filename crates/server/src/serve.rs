@@ -1,0 +1,133 @@
+//! The server's life: bind, accept, drain. The engine belongs to the caller, who ends it afterwards.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use reckon_sandbox::Engine;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::App,
+    config::{ServedModel, ServerConfig, Speaker},
+    connection,
+    routes::router,
+};
+
+/// A server that cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Anybody on the network could run code here.
+    #[error("listening on {0} reaches beyond this machine and needs a key")]
+    KeyNeeded(SocketAddr),
+    /// Strangers would take the demo planner for a language model.
+    #[error("listening on {0} reaches beyond this machine and no language model is configured")]
+    ModelNeeded(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl ServeError {
+    /// Returns what a person can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::KeyNeeded(_) => "set a key for the server, or listen on 127.0.0.1 only".to_owned(),
+            Self::ModelNeeded(_) => "configure a model, or name the demo planner: --model demo".to_owned(),
+            Self::Bind { address, .. } => {
+                format!("choose another port, or end what listens on {address}")
+            }
+        }
+    }
+}
+
+/// A server that is bound to its address and answers once it is served.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    served: ServedModel,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Checks the configuration and binds the address. Callers queue up from then on.
+    pub async fn bind(config: ServerConfig, served: ServedModel) -> Result<Self, ServeError> {
+        let address = config.listen;
+        if !address.ip().is_loopback() {
+            if config.keys.is_empty() {
+                return Err(ServeError::KeyNeeded(address));
+            }
+            if served.speaker == Speaker::DemoByDefault {
+                return Err(ServeError::ModelNeeded(address));
+            }
+        }
+        let failed = |source| ServeError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { config, served, listener, address })
+    }
+
+    /// Returns the address, with the port that was taken where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown`; then finishes what runs within the configured time, interrupts
+    /// the rest and returns.
+    pub async fn serve(self, engine: Engine, shutdown: CancellationToken) {
+        let drain = self.config.drain;
+        let places = Arc::new(Semaphore::new(self.config.max_connections));
+        let app = App::new(self.config, engine, self.served);
+        let router = router(app.clone());
+        let mut sweep = interval(app.sessions.sweep_interval());
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                (stream, place) = accept(&self.listener, &places) => {
+                    let serving = connection::serve(stream, router.clone(), shutdown.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                _ = sweep.tick() => app.sessions.sweep().await,
+                () = shutdown.cancelled() => break,
+            }
+        }
+        drop(self.listener);
+        let finished = timeout(drain, async { while connections.join_next().await.is_some() {} }).await;
+        if finished.is_err() {
+            tracing::warn!(interrupted = connections.len(), "the time to finish is over");
+        }
+        // Dropping a connection drops its turns and executions, which interrupts their code.
+        connections.shutdown().await;
+    }
+}
+
+/// Waits for a place and a caller.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => {
+                // Out of descriptors, most likely: others have to end first, so trying at once is no use.
+                tracing::warn!(%error, "could not accept a connection");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
