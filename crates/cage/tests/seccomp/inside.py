@@ -353,7 +353,7 @@ def check_files():
 def check_limits_and_ids():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)
+    resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE)
     resource.getrusage(resource.RUSAGE_CHILDREN)
     os.setuid(os.getuid())
     os.sched_setaffinity(0, os.sched_getaffinity(0))
