@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod call;
+mod demo;
 mod error;
 mod http;
 mod model;
@@ -20,6 +21,7 @@ mod sse;
 mod wire;
 
 pub use call::{BadCall, EXECUTE_PYTHON, parse_execute_python};
+pub use demo::{DEMO_MODEL, DemoPlanner, Intent, intents};
 pub use error::ModelError;
 pub use http::{Secret, Transport};
 pub use model::{Answer, Endpoint, Model};
