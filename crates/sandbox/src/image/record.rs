@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,12 @@ impl Record {
     pub(super) fn write(&self, root: &Path) -> Result<(), ImageError> {
         let path = root.join(FILE);
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
-        text.and_then(|text| fs::write(&path, text + "\n")).map_err(ImageError::io("write", path))
+        text.and_then(|text| {
+            fs::write(&path, text + "\n")?;
+            // Another user's server may open the image, whatever the umask was.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+        })
+        .map_err(ImageError::io("write", path))
     }
 
     /// Returns the image in this directory if it is whole, of this recipe, and for this Python.

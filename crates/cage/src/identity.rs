@@ -1,0 +1,162 @@
+//! User namespaces and the uids behind them: who owns the zygote, the rooms and the files.
+//!
+//! Host uids come from a private range far above people's; inside a room everything is uid 1000. On disk every
+//! workspace belongs to one owner, and each room's workspace mount maps that owner to the room's own host uid.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use crate::{
+    error::{Error, Named},
+    sys::{self, Cloned},
+};
+
+/// The uid and gid that user code sees.
+pub(crate) const INSIDE: u32 = 1000;
+/// First host uid of our range; ordinary tools give out none as high.
+const RANGE_START: u32 = 0x7000_0000;
+/// Host uids of one server: as many rooms as may exist at once, and the zygote's.
+pub(crate) const RANGE_LENGTH: u32 = 65_536;
+/// Servers on one host that get different ranges, by pid.
+const RANGES: u32 = 1024;
+/// Who owns workspaces on disk when the server is root: nobody that can log in, and not root.
+const DISK_OWNER: u32 = 0x6fff_ffff;
+
+/// The uids that this warden can give out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Uids {
+    /// Started as root: a range of host uids, one per room.
+    Range {
+        /// The first.
+        start: u32,
+    },
+    /// Started by an ordinary user: that uid for everything.
+    Own,
+}
+
+impl Uids {
+    /// Returns the range of the server with this pid.
+    pub(crate) fn range_of(server_pid: u32) -> Self {
+        Self::Range { start: RANGE_START + server_pid % RANGES * RANGE_LENGTH }
+    }
+
+    /// Returns the mapping of the zygote's user namespace, as `uid_map` wants it.
+    pub(crate) fn zygote_map(self) -> String {
+        match self {
+            Self::Range { start } => format!("0 {start} {RANGE_LENGTH}\n"),
+            Self::Own => "0 0 1\n".to_owned(),
+        }
+    }
+
+    /// Returns the mapping of a room, a child of the zygote's namespace. Slots count from 1.
+    pub(crate) fn room_map(self, slot: u32) -> String {
+        match self {
+            Self::Range { .. } => format!("{INSIDE} {slot} 1\n"),
+            Self::Own => format!("{INSIDE} 0 1\n"),
+        }
+    }
+
+    /// Returns who must own workspaces on disk, given whether mounts can be mapped.
+    pub(crate) fn disk_owner(self, mapped: bool) -> u32 {
+        match self {
+            Self::Range { .. } if mapped => DISK_OWNER,
+            Self::Range { start } => start + 1,
+            // Seen from the warden's own namespace; the server's own uid outside.
+            Self::Own => 0,
+        }
+    }
+}
+
+/// Namespaces through which workspaces are seen, one per slot, made on first use and kept.
+#[derive(Debug, Default)]
+pub(crate) struct WorkspaceMaps {
+    made: HashMap<u32, OwnedFd>,
+}
+
+impl WorkspaceMaps {
+    /// Returns the namespace that maps the disk owner to the host uid of `slot`.
+    pub(crate) fn of_slot(&mut self, uids: Uids, slot: u32) -> Result<&OwnedFd, Error> {
+        let Uids::Range { start } = uids else {
+            return Err(Error::Protocol("workspaces are not mapped without a range of uids".into()));
+        };
+        if !self.made.contains_key(&slot) {
+            let map = format!("{DISK_OWNER} {} 1\n", start + slot);
+            self.made.insert(slot, user_namespace(&map)?);
+        }
+        Ok(&self.made[&slot])
+    }
+}
+
+/// Makes a user namespace with this mapping and no process in it.
+fn user_namespace(map: &str) -> Result<OwnedFd, Error> {
+    let (gate_reader, gate_writer) = io::pipe().named("pipe")?;
+    match sys::clone_process(sys::namespace::USER).named("clone3(CLONE_NEWUSER)")? {
+        Cloned::Child => {
+            drop(gate_writer);
+            // Sleeps until the parent has opened the namespace and closes its end, or dies.
+            let _ = File::from(OwnedFd::from(gate_reader)).read(&mut [0]);
+            sys::exit_now(0)
+        }
+        Cloned::Parent(pid, pidfd) => {
+            let namespace = write_maps(pid, map, map).and_then(|()| open_namespace(pid, "user"));
+            drop(gate_writer);
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            namespace
+        }
+    }
+}
+
+/// Opens a namespace of a process.
+pub(crate) fn open_namespace(pid: Pid, kind: &str) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/{}/ns/{kind}", pid.as_raw_nonzero());
+    Ok(File::open(&path).named(&format!("open {path}"))?.into())
+}
+
+/// Writes the mappings of a process that waits for them.
+pub(crate) fn write_maps(pid: Pid, uid_map: &str, gid_map: &str) -> Result<(), Error> {
+    for (name, map) in [("uid_map", uid_map), ("gid_map", gid_map)] {
+        let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
+        std::fs::write(&path, map).named(&format!("write {path}"))?;
+    }
+    Ok(())
+}
+
+/// Moves an ordinary user's warden into a user and a mount namespace of its own, where it may mount and map.
+pub(crate) fn enter_own_namespace() -> Result<(), Error> {
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    sys::unshare(sys::namespace::USER | sys::namespace::MOUNT).map_err(|source| refused(&source))?;
+    // Without this an ordinary user may not write a gid mapping (user_namespaces(7)).
+    std::fs::write("/proc/self/setgroups", "deny").named("write /proc/self/setgroups")?;
+    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1\n")).named("write /proc/self/uid_map")?;
+    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1\n")).named("write /proc/self/gid_map")?;
+    Ok(())
+}
+
+/// Says why user namespaces are refused here and what mends it.
+pub(crate) fn refused(source: &io::Error) -> Error {
+    let restricted = std::fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        .is_ok_and(|text| text.trim() == "1");
+    let switched_off = std::fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone")
+        .is_ok_and(|text| text.trim() == "0");
+    let exhausted =
+        std::fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|text| text.trim() == "0");
+    let mend = if restricted {
+        "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    } else if switched_off {
+        "run `sudo sysctl kernel.unprivileged_userns_clone=1`"
+    } else if exhausted {
+        "run `sudo sysctl user.max_user_namespaces=65536`"
+    } else {
+        "in a container, start it with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
+         --security-opt systempaths=unconfined`"
+    };
+    Error::Refused { what: format!("this host refuses user namespaces ({source})"), mend: mend.into() }
+}

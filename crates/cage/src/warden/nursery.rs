@@ -1,0 +1,271 @@
+//! The inner half of the warden: pid 1 of the zygote's namespaces. It starts the zygote, builds rooms, is the parent
+//! of every init and context, and says how they end. It holds no privilege over the host.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    event::epoll,
+    process::{Pid, Signal, WaitId, WaitIdOptions},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    channel::Channel,
+    embedded,
+    error::{Error, Named},
+    identity,
+    message::{Act, ContextSignal, Ending, Notice, WardenConfig},
+    room::{self, RoomPlan},
+    warden::zygote::Zygote,
+};
+
+/// An act as the warden hands it on: with the mapping of the room it makes, descriptors beside it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) number: u64,
+    pub(crate) map: Option<String>,
+    pub(crate) act: Act,
+}
+
+/// Events of one wait; more come with the next.
+const EVENTS: usize = 64;
+const WARDEN: u64 = 0;
+
+/// A child whose end matters.
+#[derive(Debug, Clone, Copy)]
+enum Child {
+    Zygote,
+    Init { room: u64 },
+    Context { room: u64, context: u64 },
+}
+
+pub(crate) struct Nursery {
+    config: WardenConfig,
+    channel: Channel,
+    init: OwnedFd,
+    epoll: OwnedFd,
+    zygote: Zygote,
+    rooms: HashMap<u64, Room>,
+    /// By token of the epoll registration.
+    children: HashMap<u64, (Child, OwnedFd)>,
+    next_token: u64,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    init: Option<OwnedFd>,
+    contexts: HashMap<u64, Pid>,
+}
+
+impl Nursery {
+    /// Starts the zygote and waits until it has imported everything.
+    pub(crate) fn start(config: WardenConfig, channel: Channel) -> Result<(Self, serde_json::Value), Error> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).named("epoll_create")?;
+        let events = epoll::EventFlags::IN;
+        epoll::add(&epoll, &channel, epoll::EventData::new_u64(WARDEN), events).named("epoll_ctl")?;
+        let (zygote, pidfd, hello) = Zygote::start(&config.zygote)?;
+        let init = embedded::init()?;
+        let mut nursery = Self {
+            config,
+            channel,
+            init,
+            epoll,
+            zygote,
+            rooms: HashMap::new(),
+            children: HashMap::new(),
+            next_token: WARDEN + 1,
+        };
+        nursery.watch(Child::Zygote, pidfd)?;
+        Ok((nursery, hello))
+    }
+
+    /// Serves orders until the warden goes away.
+    pub(crate) fn serve(mut self) -> Result<(), Error> {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(source) => return Err(source).named("epoll_wait"),
+            }
+            for event in &events {
+                if event.data.u64() != WARDEN {
+                    self.child_ended(event.data.u64())?;
+                } else if !self.order()? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn order(&mut self) -> Result<bool, Error> {
+        let Some(packet) = self.channel.receive::<Order>().named("receive an order")? else {
+            return Ok(false);
+        };
+        let number = packet.message.number;
+        match self.carry_out(packet.message, &packet.descriptors) {
+            Ok(answer) => {
+                let borrowed: Vec<_> = answer.iter().map(AsFd::as_fd).collect();
+                self.say(&Notice::Done { number }, &borrowed)?;
+            }
+            Err(error) => self.say(&Notice::Failed { number, message: error.to_string() }, &[])?,
+        }
+        Ok(true)
+    }
+
+    fn carry_out(&mut self, order: Order, descriptors: &[OwnedFd]) -> Result<Option<OwnedFd>, Error> {
+        match order.act {
+            Act::Room { room, tmp_bytes, .. } => {
+                self.build(room, order.map.as_deref(), tmp_bytes, descriptors)
+            }
+            Act::Context { room, context, open_files, file_bytes } => {
+                self.fork(room, context, &[open_files, file_bytes], descriptors).map(|()| None)
+            }
+            Act::Signal { room, context, signal } => self.signal(room, context, signal).map(|()| None),
+            Act::End { room } => self.end(room).map(|()| None),
+            Act::Identity { .. } => Err(Error::Protocol("identity is the warden's".into())),
+        }
+    }
+
+    fn build(
+        &mut self,
+        room: u64,
+        map: Option<&str>,
+        tmp_bytes: u64,
+        procs: &[OwnedFd],
+    ) -> Result<Option<OwnedFd>, Error> {
+        let Some(map) = map else {
+            self.rooms.insert(room, Room::default());
+            return Ok(None);
+        };
+        let plan = RoomPlan { map, tmp_bytes, procs, init: self.init.as_fd() };
+        let (pid, pidfd) = room::build(&plan)?;
+        let mounts = identity::open_namespace(pid, "mnt")?;
+        let watched = rustix::io::fcntl_dupfd_cloexec(&pidfd, 0).named("dup a pidfd")?;
+        self.watch(Child::Init { room }, watched)?;
+        self.rooms.insert(room, Room { init: Some(pidfd), ..Room::default() });
+        Ok(Some(mounts))
+    }
+
+    fn fork(
+        &mut self,
+        room: u64,
+        context: u64,
+        limits: &[u64; 2],
+        descriptors: &[OwnedFd],
+    ) -> Result<(), Error> {
+        let Some(home) = self.rooms.get(&room) else { return Err(gone(room)) };
+        let borrowed: Vec<BorrowedFd<'_>> =
+            home.init.iter().map(AsFd::as_fd).chain(descriptors.iter().map(AsFd::as_fd)).collect();
+        let pid = self.zygote.fork(&borrowed, *limits)?;
+        // The child cannot vanish before this: only this process reaps it.
+        let pidfd =
+            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).named("pidfd_open")?;
+        self.watch(Child::Context { room, context }, pidfd)?;
+        if let Some(home) = self.rooms.get_mut(&room) {
+            home.contexts.insert(context, pid);
+        }
+        Ok(())
+    }
+
+    fn signal(&self, room: u64, context: u64, signal: ContextSignal) -> Result<(), Error> {
+        let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
+        let pid = *home.contexts.get(&context).ok_or_else(|| gone(room))?;
+        match signal {
+            // Until it has called setsid there is no such group, and nothing to interrupt.
+            ContextSignal::Interrupt => match rustix::process::kill_process_group(pid, Signal::INT) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+                Err(source) => Err(source).named("interrupt"),
+            },
+            ContextSignal::Kill => rustix::process::kill_process(pid, Signal::KILL).named("kill"),
+        }
+    }
+
+    fn end(&mut self, room: u64) -> Result<(), Error> {
+        let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
+        match &home.init {
+            // The kernel kills everything in the pid namespace with its pid 1.
+            Some(init) => rustix::process::pidfd_send_signal(init, Signal::KILL).named("kill init"),
+            None => {
+                for &pid in home.contexts.values() {
+                    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                }
+                self.room_without_init_ended(room)
+            }
+        }
+    }
+
+    fn room_without_init_ended(&mut self, room: u64) -> Result<(), Error> {
+        let empty = self.rooms.get(&room).is_some_and(|home| home.init.is_none() && home.contexts.is_empty());
+        if empty {
+            self.rooms.remove(&room);
+            self.say(&Notice::RoomEnded { room }, &[])?;
+        }
+        Ok(())
+    }
+
+    fn child_ended(&mut self, token: u64) -> Result<(), Error> {
+        // A second event of the same wait for a child that is already reaped finds nothing.
+        let Some((child, pidfd)) = self.children.remove(&token) else { return Ok(()) };
+        let _ = epoll::delete(&self.epoll, &pidfd);
+        let status =
+            rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).named("waitid")?;
+        let ending = match status {
+            Some(status) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Ending::Exited(code),
+                (None, Some(signal)) => Ending::Signaled(signal),
+                (None, None) => Ending::Exited(-1),
+            },
+            None => Ending::Exited(-1),
+        };
+        match child {
+            Child::Zygote => self.zygote_ended(ending),
+            Child::Init { room } => {
+                self.rooms.remove(&room);
+                self.say(&Notice::RoomEnded { room }, &[])
+            }
+            Child::Context { room, context } => {
+                if let Some(home) = self.rooms.get_mut(&room) {
+                    home.contexts.remove(&context);
+                }
+                self.say(&Notice::ContextEnded { room, context, ending }, &[])?;
+                Ok(())
+            }
+        }
+    }
+
+    fn zygote_ended(&mut self, ending: Ending) -> Result<(), Error> {
+        let message = format!("the zygote ended ({ending:?}): {}", self.zygote.last_words());
+        let (zygote, pidfd, _) = Zygote::start(&self.config.zygote)?;
+        self.zygote = zygote;
+        self.watch(Child::Zygote, pidfd)?;
+        self.say(&Notice::ZygoteEnded { message }, &[])
+    }
+
+    fn watch(&mut self, child: Child, pidfd: OwnedFd) -> Result<(), Error> {
+        let token = self.next_token;
+        self.next_token += 1;
+        let events = epoll::EventFlags::IN;
+        epoll::add(&self.epoll, &pidfd, epoll::EventData::new_u64(token), events).named("epoll_ctl")?;
+        self.children.insert(token, (child, pidfd));
+        Ok(())
+    }
+
+    fn say(&self, notice: &Notice, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        match self.channel.send(notice, descriptors) {
+            // The warden is gone; the next receive ends this process.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.named("answer the warden"),
+        }
+    }
+}
+
+fn gone(room: u64) -> Error {
+    Error::Protocol(format!("room {room} is gone"))
+}

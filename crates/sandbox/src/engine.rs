@@ -1,0 +1,247 @@
+//! The engine: sandboxes by id, made from the pool, each with a context that runs code.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use reckon_cage::message::Ready;
+use reckon_protocol::{Limits, SandboxId};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    checks::{self, Check},
+    error::EngineError,
+    image::Image,
+    pool::Pool,
+    sandbox::{Birth, Sandbox},
+    start,
+    trash::Trash,
+    warden::Warden,
+};
+
+/// How often expired sandboxes are looked for.
+const EXPIRY_ROUND: Duration = Duration::from_secs(5);
+
+/// How strong the walls are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Namespaces, cgroup, landlock and seccomp (DESIGN §4): the default.
+    Room,
+    /// Landlock, seccomp and rlimits only: a weaker tier that a person chooses by name.
+    Process,
+}
+
+/// What an engine needs to start.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Holds the sandboxes' directories.
+    pub data_dir: PathBuf,
+    /// The image whose interpreter serves contexts.
+    pub image: Image,
+    /// The strength of the walls.
+    pub isolation: Isolation,
+    /// Rooms with a warm context kept ready.
+    pub pool: usize,
+    /// Sandboxes that may live at once.
+    pub max_sandboxes: usize,
+    /// Limits of a sandbox whose maker asks for nothing else.
+    pub limits: Limits,
+    /// The program and its leading arguments that become the warden (this binary, hidden command).
+    pub warden: Vec<OsString>,
+}
+
+/// What the maker of a sandbox may choose.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxSpec {
+    /// Its limits; the engine's defaults otherwise.
+    pub limits: Option<Limits>,
+    /// Ends this long after its last use; `None` for never.
+    pub time_to_live: Option<Duration>,
+}
+
+/// What is going on in an engine.
+#[derive(Debug, Clone, Serialize)]
+pub struct EngineReport {
+    /// The strength of the walls.
+    pub isolation: Isolation,
+    /// Each wall, and what stands in its place where it is substituted or absent.
+    pub checks: Vec<Check>,
+    /// Live sandboxes.
+    pub sandboxes: usize,
+    /// Warm rooms waiting.
+    pub pooled: usize,
+    /// The image's name and Python version.
+    pub image: String,
+}
+
+/// A running engine. Clones share it; [`Engine::shutdown`] ends it.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: EngineConfig,
+    ready: Ready,
+    warden: Warden,
+    pool: Pool,
+    trash: Trash,
+    /// Where sandboxes' directories are.
+    directory: PathBuf,
+    sandboxes: Mutex<Live>,
+    stopping: CancellationToken,
+    expiry: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    by_id: HashMap<SandboxId, Sandbox>,
+    /// Places taken by sandboxes that are being made.
+    reserved: usize,
+}
+
+impl Engine {
+    /// Starts the warden, the zygote and the pool. Returns once a context can be made.
+    pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        config.limits.check()?;
+        let directory = start::directories(&config.data_dir)?;
+        let warden_config = start::warden_config(&config, &directory)?;
+        let (warden, ready) = Warden::start(&config.warden, &warden_config).await?;
+        let trash = Trash::start(&config.data_dir, &directory)?;
+        let pool = Pool::start(warden.clone(), config.limits.clone(), config.pool);
+        let engine = Self(Arc::new(Inner {
+            ready,
+            warden,
+            pool,
+            trash,
+            directory,
+            sandboxes: Mutex::default(),
+            stopping: CancellationToken::new(),
+            expiry: Mutex::new(None),
+            config,
+        }));
+        let expiry = tokio::spawn(end_expired(Arc::downgrade(&engine.0), engine.0.stopping.clone()));
+        *lock(&engine.0.expiry) = Some(expiry);
+        Ok(engine)
+    }
+
+    /// Makes a sandbox.
+    pub async fn create(&self, spec: SandboxSpec) -> Result<Sandbox, EngineError> {
+        let limits = spec.limits.unwrap_or_else(|| self.0.config.limits.clone());
+        limits.check()?;
+        let _place = self.reserve()?;
+        let birth = Birth {
+            warden: &self.0.warden,
+            pool: &self.0.pool,
+            directory: &self.0.directory,
+            ready: &self.0.ready,
+            isolation: self.0.config.isolation,
+        };
+        let sandbox = Sandbox::make(birth, limits, spec.time_to_live).await?;
+        lock(&self.0.sandboxes).by_id.insert(sandbox.id().clone(), sandbox.clone());
+        Ok(sandbox)
+    }
+
+    /// Returns a live sandbox.
+    pub fn sandbox(&self, id: &SandboxId) -> Option<Sandbox> {
+        lock(&self.0.sandboxes).by_id.get(id).cloned()
+    }
+
+    /// Returns all live sandboxes, oldest first.
+    pub fn sandboxes(&self) -> Vec<Sandbox> {
+        let mut all: Vec<_> = lock(&self.0.sandboxes).by_id.values().cloned().collect();
+        all.sort_by(|one, other| one.id().cmp(other.id()));
+        all
+    }
+
+    /// Ends a sandbox and removes its directory. Returns false when there was none.
+    pub async fn delete(&self, id: &SandboxId) -> Result<bool, EngineError> {
+        let Some(sandbox) = lock(&self.0.sandboxes).by_id.remove(id) else { return Ok(false) };
+        let ended = sandbox.end().await;
+        // The directory goes all the same: nobody reaches the sandbox any more.
+        self.0.trash.discard(&self.0.directory.join(id.as_str()))?;
+        ended.map(|()| true)
+    }
+
+    /// Returns what is going on.
+    pub fn report(&self) -> EngineReport {
+        EngineReport {
+            isolation: self.0.config.isolation,
+            checks: checks::of_engine(self.0.config.isolation, &self.0.ready),
+            sandboxes: lock(&self.0.sandboxes).by_id.len(),
+            pooled: self.0.pool.waiting(),
+            image: format!("{} (Python {})", self.0.config.image.id, self.0.config.image.version),
+        }
+    }
+
+    /// Returns whether the engine can still make rooms.
+    pub fn is_alive(&self) -> bool {
+        !self.0.warden.is_closed()
+    }
+
+    /// Ends every sandbox, the zygote and the warden; no process, mount or cgroup is left behind.
+    pub async fn shutdown(&self) {
+        self.0.stopping.cancel();
+        let expiry = lock(&self.0.expiry).take();
+        if let Some(expiry) = expiry {
+            let _ = expiry.await;
+        }
+        self.0.pool.stop().await;
+        let sandboxes: Vec<_> = lock(&self.0.sandboxes).by_id.drain().collect();
+        // The rooms end with the warden, all at once; the directories are anonymous and go too.
+        self.0.warden.stop().await;
+        for (id, sandbox) in sandboxes {
+            let _ = sandbox.end().await;
+            let _ = self.0.trash.discard(&self.0.directory.join(id.as_str()));
+        }
+        self.0.trash.stop().await;
+        start::remove_private_files(&self.0.config);
+    }
+
+    fn reserve(&self) -> Result<Place, EngineError> {
+        let mut live = lock(&self.0.sandboxes);
+        if live.by_id.len() + live.reserved >= self.0.config.max_sandboxes {
+            return Err(EngineError::Busy { maximum: self.0.config.max_sandboxes });
+        }
+        live.reserved += 1;
+        Ok(Place(Arc::clone(&self.0)))
+    }
+}
+
+/// A place among the live sandboxes, held while one is being made.
+struct Place(Arc<Inner>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.0.sandboxes).reserved -= 1;
+    }
+}
+
+/// Ends sandboxes whose time to live is over.
+async fn end_expired(engine: std::sync::Weak<Inner>, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(EXPIRY_ROUND)).await.is_some() {
+        let Some(engine) = engine.upgrade().map(Engine) else { return };
+        let expired: Vec<_> = engine
+            .sandboxes()
+            .into_iter()
+            .filter(Sandbox::is_expired)
+            .map(|sandbox| sandbox.id().clone())
+            .collect();
+        for id in expired {
+            if let Err(error) = engine.delete(&id).await {
+                tracing::warn!(%id, %error, "end an expired sandbox");
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds these; were it so, the maps are still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

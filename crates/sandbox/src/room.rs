@@ -1,0 +1,253 @@
+//! Rooms with a warm context in them, parked and without an identity until a sandbox takes them.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use bytes::BytesMut;
+use reckon_cage::{
+    cgroup::{EventFds, Events},
+    message::{Act, ContextSignal, Ending, RoomLimits},
+};
+use reckon_protocol::Limits;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::oneshot,
+};
+
+use crate::{
+    error::EngineError,
+    frames::{self, Order, Report},
+    stream::OutputStream,
+    warden::Warden,
+};
+
+/// A room as the engine holds it. It must be ended by [`Room::end`].
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) number: u64,
+    warden: Warden,
+    ended: Option<oneshot::Receiver<()>>,
+    events: Option<EventFds>,
+}
+
+/// The connection to a context's driver, and its output.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) driver: Driver,
+    pub(crate) stdout: OutputStream,
+    pub(crate) stderr: OutputStream,
+    pub(crate) process: Process,
+}
+
+/// The channel to a context's driver.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    arrived: BytesMut,
+}
+
+/// A context's process, as the warden reaches it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) handle: ProcessHandle,
+    ended: oneshot::Receiver<Ending>,
+}
+
+/// Where signals for a context go.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessHandle {
+    number: u64,
+    room: u64,
+    warden: Warden,
+}
+
+/// A room with a context that waits for its identity.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) room: Room,
+    pub(crate) connection: Connection,
+    /// What it was built with; only the cgroup's limits can change later.
+    pub(crate) limits: Limits,
+}
+
+impl Parked {
+    /// Builds a room and a context in it, and waits until the context has run its warm-up.
+    pub(crate) async fn build(warden: &Warden, limits: &Limits) -> Result<Self, EngineError> {
+        let room = Room::build(warden, limits).await?;
+        match Connection::open(warden, room.number, limits).await {
+            Ok(connection) => Ok(Self { room, connection, limits: limits.clone() }),
+            Err(error) => {
+                let _ = room.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns whether a sandbox with these limits can live in it.
+    pub(crate) fn suits(&self, limits: &Limits) -> bool {
+        self.limits.open_files == limits.open_files
+            && self.limits.file_bytes == limits.file_bytes
+            && self.limits.tmp_bytes == limits.tmp_bytes
+    }
+}
+
+impl Room {
+    async fn build(warden: &Warden, limits: &Limits) -> Result<Self, EngineError> {
+        let number = warden.number();
+        let ended = warden.watch_room(number);
+        let act = Act::Room { room: number, limits: room_limits(limits), tmp_bytes: limits.tmp_bytes };
+        match warden.ask(act, &[]).await {
+            Ok(descriptors) => {
+                let events = event_fds(descriptors);
+                Ok(Self { number, warden: warden.clone(), ended: Some(ended), events })
+            }
+            Err(error) => {
+                warden.unwatch(number);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the room its sandbox.
+    pub(crate) async fn identify(&self, workspace: &str, limits: &Limits) -> Result<(), EngineError> {
+        let act =
+            Act::Identity { room: self.number, workspace: workspace.to_owned(), limits: room_limits(limits) };
+        self.warden.ask(act, &[]).await.map(drop)
+    }
+
+    /// Returns how often the kernel refused the room something; zeros where it does not count.
+    pub(crate) fn events(&self) -> Events {
+        self.events.as_ref().and_then(|fds| Events::read(fds).ok()).unwrap_or_default()
+    }
+
+    /// Returns whether the room has ended by itself: its init is gone.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        match &mut self.ended {
+            Some(ended) => !matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty)),
+            None => true,
+        }
+    }
+
+    /// Kills everything in the room and returns when nothing is left.
+    pub(crate) async fn end(mut self) -> Result<(), EngineError> {
+        let Some(ended) = self.ended.take() else { return Ok(()) };
+        self.warden.ask(Act::End { room: self.number }, &[]).await?;
+        // An error says that the warden has gone, and every room with it.
+        let _ = ended.await;
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// Forks a context into a room and waits until it is warm.
+    pub(crate) async fn open(warden: &Warden, room: u64, limits: &Limits) -> Result<Self, EngineError> {
+        let (ours, theirs) =
+            std::os::unix::net::UnixStream::pair().map_err(|error| io_error("socketpair", error))?;
+        let (stdout_reader, stdout_writer) = io::pipe().map_err(|error| io_error("pipe", error))?;
+        let (stderr_reader, stderr_writer) = io::pipe().map_err(|error| io_error("pipe", error))?;
+        let number = warden.number();
+        let ended = warden.watch_context(number);
+        let act = Act::Context {
+            room,
+            context: number,
+            open_files: limits.open_files,
+            file_bytes: limits.file_bytes,
+        };
+        let descriptors = [theirs.as_fd(), stdout_writer.as_fd(), stderr_writer.as_fd()];
+        if let Err(error) = warden.ask(act, &descriptors).await {
+            warden.unwatch(number);
+            return Err(error);
+        }
+        drop((theirs, stdout_writer, stderr_writer));
+        ours.set_nonblocking(true).map_err(|error| io_error("ioctl FIONBIO", error))?;
+        let (reader, writer) =
+            UnixStream::from_std(ours).map_err(|error| io_error("register a socket", error))?.into_split();
+        let stream = |fd| OutputStream::new(fd).map_err(|error| io_error("register a pipe", error));
+        let handle = ProcessHandle { number, room, warden: warden.clone() };
+        let mut connection = Self {
+            driver: Driver { reader, writer, arrived: BytesMut::new() },
+            stdout: stream(stdout_reader.into())?,
+            stderr: stream(stderr_reader.into())?,
+            process: Process { handle, ended },
+        };
+        connection.await_ready().await?;
+        Ok(connection)
+    }
+
+    async fn await_ready(&mut self) -> Result<(), EngineError> {
+        match self.driver.report().await {
+            Ok(Some(Report::Ready {})) => Ok(()),
+            Ok(Some(Report::Fatal { message })) => Err(EngineError::Warden(message)),
+            Ok(Some(other)) => Err(EngineError::Warden(format!("a context began with {other:?}"))),
+            Ok(None) => {
+                let ending = self.process.ending().await;
+                Err(EngineError::Warden(format!("a context ended at its start: {ending:?}")))
+            }
+            Err(message) => Err(EngineError::Warden(message)),
+        }
+    }
+}
+
+impl Driver {
+    /// Receives what the driver says; `None` when it has closed its end. Cancel-safe.
+    pub(crate) async fn report(&mut self) -> Result<Option<Report>, String> {
+        loop {
+            if let Some(report) = frames::decode(&mut self.arrived)? {
+                return Ok(Some(report));
+            }
+            match self.reader.read_buf(&mut self.arrived).await {
+                Ok(0) | Err(_) => return Ok(None),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Tells the driver something.
+    pub(crate) async fn order(&mut self, order: &Order<'_>) -> io::Result<()> {
+        self.writer.write_all(&frames::encode(order)).await
+    }
+}
+
+impl Process {
+    /// Waits for the context's end, as the kernel tells it; `None` when the warden has gone. Not to be called again
+    /// once it has returned.
+    pub(crate) async fn ending(&mut self) -> Option<Ending> {
+        (&mut self.ended).await.ok()
+    }
+}
+
+impl ProcessHandle {
+    /// Sends a signal; a context that has ended needs none.
+    pub(crate) async fn signal(&self, signal: ContextSignal) {
+        let act = Act::Signal { room: self.room, context: self.number, signal };
+        if let Err(error) = self.warden.ask(act, &[]).await {
+            tracing::debug!(%error, "signal a context");
+        }
+    }
+}
+
+fn room_limits(limits: &Limits) -> RoomLimits {
+    RoomLimits {
+        memory_bytes: limits.memory_bytes,
+        pids: limits.pids,
+        cpu_millis: (limits.cpu_millis > 0).then_some(limits.cpu_millis),
+    }
+}
+
+fn event_fds(descriptors: Vec<OwnedFd>) -> Option<EventFds> {
+    let mut descriptors = descriptors.into_iter();
+    let memory = descriptors.next();
+    let pids = descriptors.next();
+    memory.is_some().then_some(EventFds { memory, pids })
+}
+
+fn io_error(act: &str, source: io::Error) -> EngineError {
+    EngineError::Io { act: act.to_owned(), source }
+}

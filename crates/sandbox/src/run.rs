@@ -1,0 +1,352 @@
+//! One execution while it runs: the exchange with the driver, output in order, deadline, interrupt and limits.
+
+use std::time::Duration;
+
+use reckon_cage::{
+    cgroup::Events,
+    message::{ContextSignal, Ending},
+};
+use reckon_protocol::{EventKind, LimitHit, Limits, RaisedError, Status};
+use tokio::time::Instant;
+
+use crate::{
+    context::Task,
+    frames::{Ending as Said, Order, Report},
+    room::{Connection, ProcessHandle, Room},
+};
+
+/// From SIGINT to SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a context may take to end after its driver has closed the channel.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a reader that takes nothing is waited for once its code is dead.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the exchange with the driver about one execution ended.
+pub(crate) enum End {
+    /// The interpreter lives and waits for more.
+    Finished(Status),
+    /// The interpreter has ended, and how; `None` where nobody can tell.
+    Died(Option<Ending>),
+}
+
+/// How far an execution has been pushed to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Push {
+    Not,
+    Interrupted,
+    Killed,
+}
+
+/// One execution while it runs.
+pub(crate) struct Run {
+    task: Task,
+    started: Instant,
+    deadline: Instant,
+    push: Push,
+    timed_out: bool,
+    output_left: u64,
+    output_dropped: u64,
+    events_before: Events,
+    /// The reader has gone or takes nothing any more.
+    deaf: bool,
+    process: Option<ProcessHandle>,
+    pub(crate) execution_count: u64,
+}
+
+/// What happened next.
+enum Step {
+    Interrupt,
+    Deadline,
+    Report(Result<Option<Report>, String>),
+    Stdout,
+    Stderr,
+    Ended(Option<Ending>),
+}
+
+/// What cannot wait for a slow reader.
+enum Urgent {
+    Deaf,
+    Interrupt,
+    Deadline,
+}
+
+impl Run {
+    pub(crate) fn new(task: Task, limits: &Limits, room: Option<&Room>) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            deadline: started + task.timeout,
+            push: Push::Not,
+            timed_out: false,
+            output_left: limits.output_bytes,
+            output_dropped: 0,
+            events_before: room.map(Room::events).unwrap_or_default(),
+            deaf: false,
+            process: None,
+            execution_count: 0,
+            task,
+        }
+    }
+
+    /// Returns whether nobody wants this execution any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.task.interrupt.is_cancelled()
+    }
+
+    pub(crate) async fn begin(&mut self) {
+        self.emit(EventKind::Started { execution: self.task.id.clone() }).await;
+    }
+
+    /// Hands the code to the driver and serves it until one of them ends.
+    pub(crate) async fn drive(&mut self, connection: &mut Connection) -> End {
+        self.process = Some(connection.process.handle.clone());
+        self.deadline = Instant::now() + self.task.timeout;
+        let order = Order::Execute { id: self.task.id.as_str(), code: &self.task.code };
+        // A driver that is already gone shows in what follows.
+        let _ = connection.driver.order(&order).await;
+        let end = loop {
+            match self.step(connection).await {
+                Step::Interrupt => self.push_on().await,
+                Step::Deadline => self.deadline_passed().await,
+                Step::Stdout => self.read_stdout(connection).await,
+                Step::Stderr => self.read_stderr(connection).await,
+                Step::Ended(ending) => break End::Died(ending),
+                Step::Report(Ok(Some(report))) => {
+                    if let Some(status) = self.take(report, connection).await {
+                        break End::Finished(status);
+                    }
+                }
+                Step::Report(Ok(None)) => break self.farewell(connection).await,
+                Step::Report(Err(problem)) => {
+                    self.notice(&format!("The interpreter broke its protocol ({problem}) and was killed."))
+                        .await;
+                    connection.process.handle.signal(ContextSignal::Kill).await;
+                    break End::Died(connection.process.ending().await);
+                }
+            }
+        };
+        self.drain(connection).await;
+        if let End::Died(_) = end {
+            let (stdout, stderr) = (connection.stdout.finish(), connection.stderr.finish());
+            self.emit_stdout(stdout).await;
+            self.emit_stderr(stderr).await;
+        }
+        end
+    }
+
+    async fn step(&self, connection: &mut Connection) -> Step {
+        let Connection { driver, stdout, stderr, process } = connection;
+        tokio::select! {
+            biased;
+            () = self.task.interrupt.cancelled(), if self.push == Push::Not => Step::Interrupt,
+            () = tokio::time::sleep_until(self.deadline), if self.push != Push::Killed => Step::Deadline,
+            report = driver.report() => Step::Report(report),
+            () = stdout.readable() => Step::Stdout,
+            () = stderr.readable() => Step::Stderr,
+            ending = process.ending() => Step::Ended(ending),
+        }
+    }
+
+    /// SIGINT first, SIGKILL when that did not help within the grace period.
+    async fn push_on(&mut self) {
+        let signal = match self.push {
+            Push::Not => {
+                self.push = Push::Interrupted;
+                self.deadline = Instant::now() + GRACE;
+                ContextSignal::Interrupt
+            }
+            Push::Interrupted | Push::Killed => {
+                self.push = Push::Killed;
+                ContextSignal::Kill
+            }
+        };
+        if let Some(process) = &self.process {
+            process.signal(signal).await;
+        }
+    }
+
+    /// Takes in a report. Returns the status when it was the last one.
+    async fn take(&mut self, report: Report, connection: &mut Connection) -> Option<Status> {
+        let ours = self.task.id.as_str();
+        match report {
+            Report::Display { id, n, data, metadata, display_id } if id == ours => {
+                self.in_order(n, EventKind::Display { data, metadata, display_id }, connection).await;
+            }
+            Report::UpdateDisplay { id, n, data, metadata, display_id } if id == ours => {
+                let display_id = display_id.unwrap_or_default();
+                self.in_order(n, EventKind::UpdateDisplay { data, metadata, display_id }, connection).await;
+            }
+            Report::Result { id, n, data, metadata, execution_count } if id == ours => {
+                self.in_order(n, EventKind::Result { data, metadata, execution_count }, connection).await;
+            }
+            Report::Error { id, n, name, message, traceback } if id == ours => {
+                let raised = RaisedError { name, message, traceback };
+                self.in_order(n, EventKind::Error(raised), connection).await;
+            }
+            Report::ClearOutput { id, wait } if id == ours => {
+                self.drain(connection).await;
+                self.emit(EventKind::ClearOutput { wait }).await;
+            }
+            Report::Finished { id, status, execution_count } if id == ours => {
+                self.execution_count = execution_count;
+                return Some(self.status_of(status));
+            }
+            Report::Fatal { message } => self.notice(&format!("The interpreter failed: {message}.")).await,
+            // A forked child of user code that still speaks for an earlier cell.
+            _ => {}
+        }
+        None
+    }
+
+    /// Emits an event after everything that was written before it.
+    async fn in_order(&mut self, n: u64, event: EventKind, connection: &mut Connection) {
+        self.drain(connection).await;
+        self.emit(event).await;
+        let _ = connection.driver.order(&Order::Drained { n }).await;
+    }
+
+    fn status_of(&self, said: Said) -> Status {
+        match said {
+            _ if self.timed_out => Status::Timeout,
+            Said::Ok => Status::Ok,
+            Said::Interrupted if self.push != Push::Not => Status::Interrupted,
+            // Code may raise KeyboardInterrupt by itself.
+            Said::Error | Said::Interrupted => Status::Error,
+        }
+    }
+
+    /// The driver has closed its channel: by its end, or because user code closed it.
+    async fn farewell(&mut self, connection: &mut Connection) -> End {
+        match tokio::time::timeout(FAREWELL, connection.process.ending()).await {
+            Ok(ending) => End::Died(ending),
+            Err(_) => {
+                self.notice("The code closed the interpreter's channel.").await;
+                connection.process.handle.signal(ContextSignal::Kill).await;
+                let _ = connection.process.ending().await;
+                End::Died(Some(Ending::Exited(-1)))
+            }
+        }
+    }
+
+    /// Reads both pipes until they are empty.
+    async fn drain(&mut self, connection: &mut Connection) {
+        while let Some(text) = connection.stdout.read_now() {
+            self.emit_stdout(text).await;
+        }
+        while let Some(text) = connection.stderr.read_now() {
+            self.emit_stderr(text).await;
+        }
+    }
+
+    async fn read_stdout(&mut self, connection: &mut Connection) {
+        if let Some(text) = connection.stdout.read_now() {
+            self.emit_stdout(text).await;
+        }
+    }
+
+    async fn read_stderr(&mut self, connection: &mut Connection) {
+        if let Some(text) = connection.stderr.read_now() {
+            self.emit_stderr(text).await;
+        }
+    }
+
+    async fn emit_stdout(&mut self, text: String) {
+        if let Some(text) = self.within_limit(text) {
+            self.emit(EventKind::Stdout { text, late: false }).await;
+        }
+    }
+
+    async fn emit_stderr(&mut self, text: String) {
+        if let Some(text) = self.within_limit(text) {
+            self.emit(EventKind::Stderr { text, late: false }).await;
+        }
+    }
+
+    /// Cuts text at the output limit; what is beyond is counted and dropped, and the code goes on.
+    fn within_limit(&mut self, mut text: String) -> Option<String> {
+        let left = usize::try_from(self.output_left).unwrap_or(usize::MAX);
+        if text.len() > left {
+            let cut = (0..=left).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            self.output_dropped += (text.len() - cut) as u64;
+            text.truncate(cut);
+            self.output_left = 0;
+        } else {
+            self.output_left -= text.len() as u64;
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    pub(crate) async fn notice(&mut self, message: &str) {
+        self.emit(EventKind::Notice { message: message.to_owned() }).await;
+    }
+
+    /// Hands an event to the reader. A slow one makes the code wait; deadline and interrupt work all the same.
+    pub(crate) async fn emit(&mut self, event: EventKind) {
+        loop {
+            if self.deaf {
+                return;
+            }
+            let dead = self.push == Push::Killed || self.process.is_none();
+            let urgent = tokio::select! {
+                biased;
+                permit = self.task.events.reserve() => {
+                    if let Ok(permit) = permit {
+                        permit.send(event);
+                        return;
+                    }
+                    Urgent::Deaf
+                }
+                () = self.task.interrupt.cancelled(), if self.push == Push::Not && !dead => Urgent::Interrupt,
+                () = tokio::time::sleep_until(self.deadline), if !dead => Urgent::Deadline,
+                () = tokio::time::sleep(PATIENCE), if dead => Urgent::Deaf,
+            };
+            match urgent {
+                Urgent::Deaf => self.deaf = true,
+                Urgent::Interrupt => self.push_on().await,
+                Urgent::Deadline => self.deadline_passed().await,
+            }
+        }
+    }
+
+    async fn deadline_passed(&mut self) {
+        self.timed_out |= self.push == Push::Not;
+        self.push_on().await;
+    }
+
+    /// Returns whether the kernel killed something of the sandbox for its memory limit since the start.
+    pub(crate) fn oom_killed(&self, room: Option<&Room>) -> bool {
+        room.map(Room::events).unwrap_or_default().oom_kills > self.events_before.oom_kills
+    }
+
+    /// Returns the status when our own SIGKILL ended the interpreter.
+    pub(crate) fn killed_by_us(&self) -> Option<Status> {
+        let status = if self.timed_out { Status::Timeout } else { Status::Interrupted };
+        (self.push == Push::Killed).then_some(status)
+    }
+
+    /// Emits the last event.
+    pub(crate) async fn close(mut self, status: Status, room: Option<&Room>) {
+        let now = room.map(Room::events).unwrap_or_default();
+        let limits_hit = [
+            (LimitHit::Time, self.timed_out),
+            (LimitHit::Memory, now.oom_kills > self.events_before.oom_kills),
+            (LimitHit::Pids, now.pids_refused > self.events_before.pids_refused),
+            (LimitHit::Output, self.output_dropped > 0),
+        ];
+        let limits_hit = limits_hit.into_iter().filter_map(|(limit, hit)| hit.then_some(limit)).collect();
+        if self.output_dropped > 0 {
+            let dropped = self.output_dropped;
+            self.notice(&format!("Output was cut: {dropped} more bytes were written and dropped.")).await;
+        }
+        self.process = None;
+        let finished = EventKind::Finished {
+            execution: self.task.id.clone(),
+            status,
+            limits_hit,
+            execution_count: self.execution_count,
+            duration_ms: self.started.elapsed().as_secs_f64() * 1000.0,
+        };
+        self.emit(finished).await;
+    }
+}

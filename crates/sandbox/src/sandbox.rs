@@ -1,0 +1,210 @@
+//! A live sandbox: its directory, its limits, and the way to the task that serves its context.
+
+use std::{
+    collections::BTreeMap,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use reckon_cage::message::Ready;
+use reckon_protocol::{ExecutionId, Limits, MAXIMA, SandboxId};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::{self, Command, EVENTS, Home, QUEUE, Task},
+    engine::Isolation,
+    error::EngineError,
+    execution::{Execute, Execution},
+    files::{RelativePath, Workspace, WorkspaceFile},
+    pool::Pool,
+    warden::Warden,
+};
+
+/// A live sandbox. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: SandboxId,
+    limits: Limits,
+    created_at: SystemTime,
+    born: Instant,
+    /// Milliseconds after `born`.
+    last_used: AtomicU64,
+    /// Executions that wait or run; a sandbox in use does not expire.
+    in_use: Arc<AtomicUsize>,
+    time_to_live: Option<Duration>,
+    workspace: Workspace,
+    commands: mpsc::Sender<Command>,
+}
+
+/// What a sandbox is made from.
+pub(crate) struct Birth<'a> {
+    pub(crate) warden: &'a Warden,
+    pub(crate) pool: &'a Pool,
+    pub(crate) directory: &'a Path,
+    pub(crate) ready: &'a Ready,
+    pub(crate) isolation: Isolation,
+}
+
+impl Sandbox {
+    pub(crate) async fn make(
+        birth: Birth<'_>,
+        limits: Limits,
+        time_to_live: Option<Duration>,
+    ) -> Result<Self, EngineError> {
+        let id = SandboxId::new();
+        let files = make_directory(birth.directory, &id, birth.ready.owner)?;
+        let parked = birth.pool.take(&limits).await?;
+        let mut parked = parked;
+        parked.room.identify(id.as_str(), &limits).await?;
+        let cwd = match birth.isolation {
+            Isolation::Room => reckon_cage::WORKSPACE.to_owned(),
+            Isolation::Process => files.to_string_lossy().into_owned(),
+        };
+        let home = Home {
+            warden: birth.warden.clone(),
+            workspace: id.as_str().to_owned(),
+            cwd,
+            env: BTreeMap::new(),
+            limits: limits.clone(),
+        };
+        context::adopt(&mut parked.connection, &home).await?;
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        // Ends when the last sender is dropped or by `Command::End`, which `Engine::delete` and `shutdown` await.
+        tokio::spawn(context::serve(home, parked, receiver));
+        Ok(Self(Arc::new(Inner {
+            id,
+            limits,
+            created_at: SystemTime::now(),
+            born: Instant::now(),
+            last_used: AtomicU64::new(0),
+            in_use: Arc::default(),
+            time_to_live,
+            workspace: Workspace::new(files, birth.ready.owner),
+            commands,
+        })))
+    }
+
+    /// Returns its id.
+    pub fn id(&self) -> &SandboxId {
+        &self.0.id
+    }
+
+    /// Returns its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Returns when it was made.
+    pub fn created_at(&self) -> SystemTime {
+        self.0.created_at
+    }
+
+    /// Returns how long after its last use it ends; `None` for never.
+    pub fn time_to_live(&self) -> Option<Duration> {
+        self.0.time_to_live
+    }
+
+    /// Runs code in the sandbox's context; executions of one sandbox run one after another, in the order of the calls.
+    pub async fn execute(&self, execute: Execute) -> Result<Execution, EngineError> {
+        self.touch();
+        let timeout = execute.timeout.unwrap_or(Duration::from_millis(self.0.limits.timeout_ms));
+        let timeout = timeout.min(Duration::from_millis(MAXIMA.timeout_ms));
+        let id = ExecutionId::new();
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let interrupt = CancellationToken::new();
+        let task = Task {
+            id: id.clone(),
+            code: execute.code,
+            timeout,
+            events,
+            interrupt: interrupt.clone(),
+            _use: InUse::new(&self.0.in_use),
+        };
+        let queued = self.0.commands.send(Command::Execute(task)).await;
+        queued.map_err(|_| EngineError::Gone(format!("{} was deleted", self.0.id)))?;
+        Ok(Execution::new(id, receiver, interrupt))
+    }
+
+    /// Lists the regular files of the workspace, sorted by name.
+    pub async fn files(&self) -> Result<Vec<WorkspaceFile>, EngineError> {
+        self.0.workspace.list().await
+    }
+
+    /// Opens a regular file of the workspace for reading.
+    pub async fn open_file(
+        &self,
+        path: &RelativePath,
+    ) -> Result<(tokio::fs::File, WorkspaceFile), EngineError> {
+        self.touch();
+        self.0.workspace.open(path).await
+    }
+
+    /// Writes a file of the workspace, making its directories. Readers see the old content or the new, never a part.
+    pub async fn write_file(&self, path: &RelativePath, bytes: &[u8]) -> Result<(), EngineError> {
+        self.touch();
+        self.0.workspace.write(path, bytes).await
+    }
+
+    /// Ends everything that runs in it.
+    pub(crate) async fn end(&self) -> Result<(), EngineError> {
+        let (answer, ended) = oneshot::channel();
+        if self.0.commands.send(Command::End(answer)).await.is_err() {
+            return Ok(());
+        }
+        ended.await.unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn is_expired(&self) -> bool {
+        let last_used = Duration::from_millis(self.0.last_used.load(Ordering::Relaxed));
+        let idle = self.0.born.elapsed().saturating_sub(last_used);
+        self.0.in_use.load(Ordering::Relaxed) == 0 && self.0.time_to_live.is_some_and(|limit| idle > limit)
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last_used.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Counts an execution while it waits or runs.
+#[derive(Debug)]
+pub(crate) struct InUse(Arc<AtomicUsize>);
+
+impl InUse {
+    fn new(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes a sandbox's directory and returns where its files are.
+fn make_directory(parent: &Path, id: &SandboxId, owner: (u32, u32)) -> Result<PathBuf, EngineError> {
+    let directory = parent.join(id.as_str());
+    let files = directory.join("files");
+    let made = || -> std::io::Result<()> {
+        DirBuilder::new().mode(0o711).create(&directory)?;
+        DirBuilder::new().mode(0o755).create(&files)?;
+        if owner.0 != u32::MAX {
+            std::os::unix::fs::chown(&files, Some(owner.0), Some(owner.1))?;
+        }
+        Ok(())
+    };
+    made().map_err(|source| EngineError::Io { act: format!("make {}", files.display()), source })?;
+    Ok(files)
+}

@@ -1,0 +1,112 @@
+//! What an engine prepares before its warden starts: directories, the list of what rooms see, the zygote's program.
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use reckon_cage::message::{Program, WardenConfig};
+
+use crate::{
+    engine::{EngineConfig, Isolation},
+    error::EngineError,
+    visible,
+};
+
+/// The Python that lives inside, embedded: name and source.
+const PYTHON: [(&str, &str); 8] = [
+    ("reckon_zygote.py", include_str!("../../../python/reckon_zygote.py")),
+    ("reckon_driver.py", include_str!("../../../python/reckon_driver.py")),
+    ("reckon_channel.py", include_str!("../../../python/reckon_channel.py")),
+    ("reckon_figures.py", include_str!("../../../python/reckon_figures.py")),
+    ("reckon_shell.py", include_str!("../../../python/reckon_shell.py")),
+    ("reckon_streams.py", include_str!("../../../python/reckon_streams.py")),
+    ("reckon_traceback.py", include_str!("../../../python/reckon_traceback.py")),
+    ("reckon_values.py", include_str!("../../../python/reckon_values.py")),
+];
+
+/// Makes the data directory and the one that holds sandboxes. Returns the latter.
+pub(crate) fn directories(data_dir: &Path) -> Result<PathBuf, EngineError> {
+    let sandboxes = data_dir.join("sandboxes");
+    // Nobody but the owner may pass; rooms get their part by descriptor.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&sandboxes)
+        .map_err(|source| EngineError::Io { act: format!("make {}", sandboxes.display()), source })?;
+    sandboxes
+        .canonicalize()
+        .map_err(|source| EngineError::Io { act: format!("resolve {}", sandboxes.display()), source })
+}
+
+/// Returns what the warden needs to know.
+pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<WardenConfig, EngineError> {
+    let namespaces = config.isolation == Isolation::Room;
+    let own = own_files(config);
+    let python = own.join("python");
+    let mut files: Vec<_> =
+        PYTHON.iter().map(|(name, source)| (python.join(name), (*source).to_owned())).collect();
+    if namespaces {
+        files.extend(visible::own_files());
+    } else {
+        write_private(&files)?;
+        files.clear();
+    }
+    Ok(WardenConfig {
+        namespaces,
+        workspaces: sandboxes.to_owned(),
+        visible: visible::of_image(&config.image),
+        files,
+        zygote: zygote(config, &own, &python),
+        own,
+        server_pid: std::process::id(),
+    })
+}
+
+/// Removes what [`warden_config`] wrote on the host.
+pub(crate) fn remove_private_files(config: &EngineConfig) {
+    if config.isolation == Isolation::Process {
+        let _ = std::fs::remove_dir_all(own_files(config));
+    }
+}
+
+fn own_files(config: &EngineConfig) -> PathBuf {
+    match config.isolation {
+        Isolation::Room => PathBuf::from(reckon_cage::OWN_FILES),
+        Isolation::Process => config.data_dir.join(format!("runtime-{}", std::process::id())),
+    }
+}
+
+fn write_private(files: &[(PathBuf, String)]) -> Result<(), EngineError> {
+    for (path, content) in files {
+        let written = path
+            .parent()
+            .map_or(Ok(()), |parent| DirBuilder::new().recursive(true).mode(0o755).create(parent))
+            .and_then(|()| std::fs::write(path, content));
+        written.map_err(|source| EngineError::Io { act: format!("write {}", path.display()), source })?;
+    }
+    Ok(())
+}
+
+fn zygote(config: &EngineConfig, own: &Path, python: &Path) -> Program {
+    let interpreter = config.image.python.to_string_lossy().into_owned();
+    let bin = config.image.python.parent().map_or_else(String::new, |path| path.display().to_string());
+    let script = python.join("reckon_zygote.py").to_string_lossy().into_owned();
+    Program {
+        // No user's site-packages, and no directory of scripts on the module path.
+        arguments: vec![interpreter, "-s".into(), "-P".into(), script],
+        environment: vec![
+            format!("PATH={bin}:/usr/local/bin:/usr/bin:/bin"),
+            format!("HOME={}", reckon_cage::HOME),
+            "USER=sandbox".into(),
+            "LOGNAME=sandbox".into(),
+            "SHELL=/bin/bash".into(),
+            "LANG=C.UTF-8".into(),
+            "TERM=dumb".into(),
+            "PYTHONDONTWRITEBYTECODE=1".into(),
+            format!("RECKON_OWN_FILES={}", own.display()),
+            format!("RECKON_MPLCONFIGDIR={}", config.image.mpl_config_dir.display()),
+        ],
+    }
+}

@@ -1,0 +1,176 @@
+//! Removing the directories of sandboxes that are gone: renamed out of the way at once, taken apart in the background.
+//! The tree is user code's work, so nothing here recurses, follows a link or builds a path from it.
+
+use std::{
+    ffi::CString,
+    fs::DirBuilder,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::DirBuilderExt as _,
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags},
+    io::Errno,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::error::EngineError;
+
+/// The place where directories wait for their removal.
+#[derive(Debug)]
+pub(crate) struct Trash {
+    directory: PathBuf,
+    count: AtomicU64,
+    work: Mutex<Option<(mpsc::UnboundedSender<PathBuf>, JoinHandle<()>)>>,
+}
+
+impl Trash {
+    /// Opens the place, and puts there what a server that was killed left: directories of anonymous sandboxes.
+    pub(crate) fn start(data_dir: &Path, sandboxes: &Path) -> Result<Self, EngineError> {
+        let directory = data_dir.join("trash");
+        let act = |source| EngineError::Io { act: format!("make {}", directory.display()), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(act)?;
+        // One path per deleted sandbox, so the queue is bounded by what was made.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let worker = tokio::spawn(remove_all(receiver));
+        for left in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let _ = sender.send(left.path());
+        }
+        let trash = Self { count: AtomicU64::new(0), work: Mutex::new(Some((sender, worker))), directory };
+        for left in std::fs::read_dir(sandboxes).into_iter().flatten().flatten() {
+            trash.discard(&left.path())?;
+        }
+        Ok(trash)
+    }
+
+    /// Moves a directory out of the way; it is removed in the background.
+    pub(crate) fn discard(&self, path: &Path) -> Result<(), EngineError> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let name =
+            format!("{}-{number}-{}", std::process::id(), path.file_name().unwrap_or_default().display());
+        let target = self.directory.join(name);
+        match std::fs::rename(path, &target) {
+            Ok(()) => {
+                let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((sender, _)) = &*work {
+                    let _ = sender.send(target);
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(EngineError::Io { act: format!("discard {}", path.display()), source }),
+        }
+    }
+
+    /// Waits until everything is removed.
+    pub(crate) async fn stop(&self) {
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((sender, worker)) = work {
+            drop(sender);
+            let _ = worker.await;
+        }
+    }
+}
+
+async fn remove_all(mut waiting: mpsc::UnboundedReceiver<PathBuf>) {
+    while let Some(path) = waiting.recv().await {
+        let removed = tokio::task::spawn_blocking(move || remove(&path).map_err(|error| (path, error))).await;
+        if let Ok(Err((path, error))) = removed {
+            tracing::warn!(path = %path.display(), %error, "remove the directory of a sandbox");
+        }
+    }
+}
+
+/// Removes a tree of any depth with two descriptors: directories found inside are first moved up to its top.
+fn remove(path: &Path) -> Result<(), Errno> {
+    let top = open(CWD, path)?;
+    let mut moved = 0_u64;
+    loop {
+        let mut directories = Vec::new();
+        empty(top.as_fd(), |name| directories.push(name))?;
+        if directories.is_empty() {
+            break;
+        }
+        for name in directories {
+            let directory = open(top.as_fd(), &name)?;
+            let mut inner = Vec::new();
+            empty(directory.as_fd(), |name| inner.push(name))?;
+            for name in inner {
+                loop {
+                    moved += 1;
+                    let flags = rustix::fs::RenameFlags::NOREPLACE;
+                    match rustix::fs::renameat_with(&directory, &name, &top, format!("{moved}"), flags) {
+                        Err(Errno::EXIST) => {}
+                        result => break result?,
+                    }
+                }
+            }
+            rustix::fs::unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
+        }
+    }
+    rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)
+}
+
+/// Unlinks everything in a directory that is no directory, and tells the names of those that are.
+fn empty(directory: BorrowedFd<'_>, mut found: impl FnMut(CString)) -> Result<(), Errno> {
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let status = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(status.st_mode) == FileType::Directory {
+            found(name.to_owned());
+        } else {
+            rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a directory, taking back the rights on it that user code may have given away.
+fn open(parent: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            // Nothing runs in it any more, so the name still means the directory that was seen.
+            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(0o700), AtFlags::empty())?;
+            rustix::fs::openat(&parent, name, flags, Mode::empty())
+        }
+        Ok(directory) => {
+            rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o700))?;
+            Ok(directory)
+        }
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_deeper_than_any_path_is_removed() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let path = parent.path().join("deep");
+        std::fs::create_dir(&path).expect("mkdir");
+        let mut inner = open(CWD, &path).expect("open");
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&inner, "directory-with-a-name", Mode::from_raw_mode(0o755)).expect("mkdir");
+            inner = open(inner.as_fd(), "directory-with-a-name").expect("open");
+        }
+        std::os::unix::fs::symlink("/etc/passwd", path.join("link")).expect("symlink");
+        rustix::fs::fchmod(&inner, Mode::empty()).expect("chmod");
+        remove(&path).expect("remove");
+        assert!(!path.exists());
+        assert!(Path::new("/etc/passwd").exists());
+    }
+}

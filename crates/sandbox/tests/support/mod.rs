@@ -1,0 +1,70 @@
+//! An engine for tests: the real warden, the real zygote, the user's core image (built on first use).
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use reckon_protocol::{ExecutionOutcome, Limits};
+use reckon_sandbox::{
+    Engine, EngineConfig, EngineError, Execute, Isolation, Sandbox, SandboxSpec,
+    image::{Image, ImageBuilder},
+};
+use tempfile::TempDir;
+
+/// A running engine and its data directory.
+pub struct House {
+    pub engine: Engine,
+    pub directory: TempDir,
+}
+
+impl House {
+    /// Starts an engine; `None` (and a counted skip) where this host refuses rooms.
+    pub async fn open(test: &str) -> Option<Self> {
+        Self::with(test, |_| {}).await
+    }
+
+    pub async fn with(test: &str, change: impl FnOnce(&mut EngineConfig)) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = EngineConfig {
+            data_dir: directory.path().join("data"),
+            image: core_image().await,
+            isolation: Isolation::Room,
+            pool: 1,
+            max_sandboxes: 64,
+            limits: Limits::default(),
+            warden: vec![env!("CARGO_BIN_EXE_reckon-warden").into()],
+        };
+        change(&mut config);
+        match Engine::start(config).await {
+            Ok(engine) => Some(Self { engine, directory }),
+            Err(EngineError::Isolation { what, mend }) => {
+                reckon_e2e::skip("isolation", test, &format!("{what}; {mend}"));
+                None
+            }
+            Err(error) => panic!("start the engine: {error}"),
+        }
+    }
+
+    pub async fn sandbox(&self) -> Sandbox {
+        self.engine.create(SandboxSpec::default()).await.unwrap()
+    }
+
+    pub async fn close(self) {
+        self.engine.shutdown().await;
+    }
+}
+
+/// Runs code and returns its outcome.
+pub async fn run(sandbox: &Sandbox, code: &str) -> ExecutionOutcome {
+    sandbox.execute(Execute { code: code.into(), timeout: None }).await.unwrap().outcome().await
+}
+
+/// The user's core image, the same that `reckon` uses.
+pub async fn core_image() -> Image {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .unwrap()
+        .join("reckon");
+    let builder = ImageBuilder::new(cache.join("images"), cache, std::env::vars_os().collect());
+    builder.open_or_build(|_| {}).await.unwrap()
+}

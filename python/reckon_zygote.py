@@ -1,0 +1,211 @@
+"""The zygote: a pre-warmed interpreter from which contexts are forked.
+
+It imports everything once, then waits for the nursery to hand it the descriptors of a new context; the forked child
+enters the room by the code in enter.so and becomes the driver. The zygote itself never sees a byte of a user's.
+"""
+
+import os
+
+# Before NumPy is imported: a forked child would lose the threads of a started pool. The driver gives them back.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import ctypes
+import gc
+import json
+import shutil
+import signal
+import socket
+import struct
+import sys
+import traceback
+
+PROCS = 8
+LIMITS = 12
+TREES = 24
+# RLIMIT_NOFILE and RLIMIT_FSIZE come with each request, in this order.
+REQUEST_LIMITS = (7, 1)
+
+
+class Limit(ctypes.Structure):
+    _fields_ = [("resource", ctypes.c_uint64), ("value", ctypes.c_uint64)]
+
+
+class Tree(ctypes.Structure):
+    _fields_ = [("path", ctypes.c_char_p), ("rights", ctypes.c_uint64)]
+
+
+class Plan(ctypes.Structure):
+    """What enter.so needs; the same layout as `Plan` in crates/cage/enter/lib.rs."""
+
+    _fields_ = [
+        ("init_pidfd", ctypes.c_int64),
+        ("control", ctypes.c_int64),
+        ("stdout", ctypes.c_int64),
+        ("stderr", ctypes.c_int64),
+        ("procs", ctypes.c_int64 * PROCS),
+        ("uid", ctypes.c_uint64),
+        ("gid", ctypes.c_uint64),
+        ("limits", Limit * LIMITS),
+        ("limit_count", ctypes.c_uint64),
+        ("filter", ctypes.c_char_p),
+        ("filter_length", ctypes.c_uint64),
+        ("landlock_files", ctypes.c_uint64),
+        ("landlock_net", ctypes.c_uint64),
+        ("landlock_scoped", ctypes.c_uint64),
+        ("trees", Tree * TREES),
+        ("tree_count", ctypes.c_uint64),
+    ]
+
+
+class Walls:
+    """The walls of every context, read once from plan.json, and the entering code."""
+
+    def __init__(self, directory):
+        with open(os.path.join(directory, "plan.json"), encoding="utf-8") as file:
+            self.description = json.load(file)
+        with open(os.path.join(directory, "seccomp.bpf"), "rb") as file:
+            self.filter = file.read()
+        # PyDLL keeps the interpreter's lock across the calls: the child must come back holding it.
+        library = ctypes.PyDLL(os.path.join(directory, "enter.so"))
+        self.fork = library.reckon_fork
+        self.fork.restype = ctypes.c_int64
+        self.fork.argtypes = [ctypes.c_int64, ctypes.c_int64]
+        self.enter = library.reckon_enter
+        self.enter.restype = ctypes.c_int64
+        self.enter.argtypes = [ctypes.POINTER(Plan)]
+        self.seal = library.reckon_seal
+        self.seal.restype = ctypes.c_int64
+        self.seal.argtypes = [ctypes.c_char_p, ctypes.c_uint64]
+        self.plan = self._plan()
+
+    @property
+    def namespaces(self):
+        return self.description["namespaces"]
+
+    def _plan(self):
+        text = self.description
+        plan = Plan(uid=text["uid"], gid=text["gid"])
+        for index, (resource, value) in enumerate(text["limits"]):
+            plan.limits[index] = Limit(resource, _within_hard_limit(resource, value))
+        plan.limit_count = len(text["limits"])
+        plan.filter = self.filter
+        plan.filter_length = len(self.filter) // 8
+        plan.landlock_files = text["landlock_files"]
+        plan.landlock_net = text["landlock_net"]
+        plan.landlock_scoped = text["landlock_scoped"]
+        # The paths must outlive the plan, which holds plain pointers.
+        self._paths = [path.encode() for path, _ in text["trees"]]
+        for index, (_, rights) in enumerate(text["trees"]):
+            plan.trees[index] = Tree(self._paths[index], rights)
+        plan.tree_count = len(text["trees"])
+        return plan
+
+    def sealing(self, workspace):
+        """Returns a function that opens the workspace to landlock and closes everything else."""
+
+        def seal():
+            result = self.seal(os.fsencode(workspace()), self.description["workspace_rights"])
+            if result != 0:
+                raise OSError(-result % 1000, "the workspace could not be sealed")
+
+        return seal
+
+
+def _within_hard_limit(resource, value):
+    import resource as limits
+
+    hard = limits.getrlimit(resource)[1]
+    return value if hard == limits.RLIM_INFINITY else min(value, hard)
+
+
+def main():
+    directory = os.path.dirname(os.path.abspath(__file__))
+    own_files = os.environ.pop("RECKON_OWN_FILES")
+    channel = socket.socket(fileno=int(os.environ.pop("RECKON_CHANNEL")))
+    sys.path.insert(0, directory)
+    scratch = use_scratch(own_files)
+    try:
+        import reckon_driver
+
+        hello = reckon_driver.prepare()
+        walls = Walls(own_files)
+        own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if walls.namespaces else -1
+        if len(os.listdir("/proc/self/task")) != 1:
+            raise RuntimeError("an import has started a thread, which a fork would lose")
+    except BaseException as error:  # Whatever it is, the person who starts the server must read it.
+        traceback.print_exc()
+        channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+        sys.exit(1)
+    if directory in sys.path:
+        sys.path.remove(directory)
+    for name in scratch:
+        os.environ.pop(name, None)
+    # What lives now lives in every child: never look at it again, so that its pages stay shared.
+    gc.collect()
+    gc.freeze()
+    channel.send(json.dumps({"ready": hello}).encode())
+    serve(channel, walls, own_pid_namespace, reckon_driver)
+
+
+def use_scratch(own_files):
+    """Gives imports a place to write: matplotlib refuses a font list in a directory that it cannot write to.
+
+    Returns the variables that contexts do not inherit, since the place does not exist in their rooms.
+    """
+    place = "/tmp" if own_files == "/run/reckon" else own_files
+    fonts = os.environ.pop("RECKON_MPLCONFIGDIR", "")
+    os.environ["IPYTHONDIR"] = os.path.join(place, "ipython")
+    os.environ["MPLCONFIGDIR"] = os.path.join(place, "matplotlib")
+    if os.path.isdir(fonts):
+        shutil.copytree(fonts, os.environ["MPLCONFIGDIR"], dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return ("IPYTHONDIR", "MPLCONFIGDIR")
+
+
+def serve(channel, walls, own_pid_namespace, driver):
+    # The nursery is the parent of contexts and reaps them; an interrupt is meant for contexts.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(channel, 65536, 16)
+        if not message:
+            os._exit(0)
+        request = json.loads(message)
+        plan = walls.plan
+        pidfd = descriptors[0] if walls.namespaces else -1
+        rest = descriptors[1:] if walls.namespaces else descriptors
+        pid = walls.fork(pidfd, own_pid_namespace)
+        if pid == 0:
+            become_context(walls, plan, pidfd, rest, request["limits"], driver)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        answer = {"forked": pid} if pid > 0 else {"failed": f"fork: {os.strerror(-pid)}"}
+        channel.send(json.dumps(answer).encode())
+
+
+def become_context(walls, plan, pidfd, descriptors, limits, driver):
+    """Enters the room and never returns. No user byte has been read before the last wall stands."""
+    plan.init_pidfd = pidfd
+    plan.control, plan.stdout, plan.stderr = descriptors[:3]
+    procs = descriptors[3:]
+    for index in range(PROCS):
+        plan.procs[index] = procs[index] if index < len(procs) else -1
+    for resource, value in zip(REQUEST_LIMITS, limits, strict=True):
+        plan.limits[plan.limit_count] = Limit(resource, _within_hard_limit(resource, value))
+        plan.limit_count += 1
+    failed = walls.enter(ctypes.byref(plan))
+    if failed != 0:
+        # The steps are numbered in crates/cage/enter/lib.rs. Which descriptor the socket has depends on the step.
+        message = f"enter the room: step {-failed // 1000}: {os.strerror(-failed % 1000)}"
+        body = json.dumps({"type": "fatal", "message": message}).encode()
+        for descriptor in (plan.control, 3):
+            try:
+                os.write(descriptor, struct.pack("<I", len(body)) + body)
+                break
+            except OSError:
+                continue
+        os._exit(71)
+    driver.serve(3, walls.sealing(os.getcwd))
+
+
+if __name__ == "__main__":
+    main()
