@@ -1,0 +1,194 @@
+//! What commands start with: the runtime, the image, the engine, the model. Each says on stderr
+//! what a person must know before it is used: a weaker tier, where prompts go.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use reckon_agent::Settings;
+use reckon_model::{ModelConfig, Secret, Selected, Transport};
+use reckon_sandbox::{
+    Engine, EngineConfig, Isolation,
+    image::{Image, ImageBuilder},
+};
+
+use crate::{
+    config::{Config, Effective, SettingKind as _},
+    env::Environment,
+    failure::Hinted,
+    ground::Ground,
+    render::{progress::Progress, safe, style},
+};
+
+/// What an engine is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// One sandbox, which ends with the command.
+    OneShot,
+    /// A server.
+    Serve,
+}
+
+/// A running engine and what must outlive it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// The engine.
+    pub(crate) engine: Engine,
+    /// The directory it works in; that of a command is removed after the engine's end.
+    ground: Ground,
+}
+
+impl Host {
+    /// Ends the engine; nothing is left behind.
+    pub(crate) async fn end(self) {
+        self.engine.shutdown().await;
+        drop(self.ground);
+    }
+}
+
+/// Runs a command's future on a runtime of its own.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let done = runtime.block_on(work);
+    // A read of stdin or of a dead file system must not hold the process.
+    runtime.shutdown_background();
+    done
+}
+
+/// Starts an engine with its image, which is built if need be.
+pub(crate) async fn engine(
+    effective: &Effective,
+    environment: &Environment,
+    purpose: Purpose,
+) -> anyhow::Result<Host> {
+    let sandbox = &effective.config.sandbox;
+    let limits = sandbox.limits();
+    limits.check().context("the limits of [sandbox]")?;
+    announce_isolation(sandbox.isolation);
+    let data = data_dir(effective, environment)?;
+    let image = image(effective, environment).await?;
+    // An engine sweeps its directory when it starts, so that no two may share one.
+    let (ground, pool) = match purpose {
+        Purpose::Serve => (Ground::of_server(&data)?, sandbox.pool),
+        Purpose::OneShot => (Ground::of_command(&data.join("one-shot"))?, 1),
+    };
+    let config = EngineConfig {
+        data_dir: ground.path().to_owned(),
+        image,
+        isolation: sandbox.isolation,
+        pool,
+        max_sandboxes: sandbox.max_sandboxes,
+        limits,
+        warden: warden()?,
+    };
+    let engine = Engine::start(config).await?;
+    Ok(Host { engine, ground })
+}
+
+/// Returns the image, and builds it under a progress bar if it is not built.
+pub(crate) async fn image(effective: &Effective, environment: &Environment) -> anyhow::Result<Image> {
+    let mut progress = Progress::new("building the Python image (once)");
+    let built = image_builder(effective, environment)?.open_or_build(|event| progress.event(&event)).await;
+    progress.finish(built.is_ok());
+    Ok(built?)
+}
+
+/// Returns what opens and builds the configured image.
+pub(crate) fn image_builder(
+    effective: &Effective,
+    environment: &Environment,
+) -> anyhow::Result<ImageBuilder> {
+    let configured = &effective.config.image;
+    let images = configured.dir.clone().or_else(|| environment.images_dir());
+    let images = images.ok_or_else(|| no_home("image.dir", "--image-dir"))?;
+    let cache = environment.cache_dir().unwrap_or_else(|| images.join("cache"));
+    let mut builder = ImageBuilder::new(images, cache, environment.all());
+    builder.python.clone_from(&configured.python);
+    Ok(builder)
+}
+
+/// Returns where sandboxes and sessions are kept.
+pub(crate) fn data_dir(effective: &Effective, environment: &Environment) -> anyhow::Result<PathBuf> {
+    let data = effective.config.sandbox.data.clone().or_else(|| environment.data_dir());
+    let data = data.ok_or_else(|| no_home("sandbox.data", "--data"))?;
+    std::path::absolute(&data).with_context(|| format!("find the directory {}", data.display()))
+}
+
+fn no_home(setting: &str, flag: &str) -> anyhow::Error {
+    Hinted::new(
+        format!("neither HOME nor {setting} says where to keep things"),
+        format!("name a directory with {flag}"),
+    )
+    .into()
+}
+
+/// This very program, with the hidden command that makes it the warden.
+fn warden() -> anyhow::Result<Vec<std::ffi::OsString>> {
+    let program = std::env::current_exe().context("find this program")?;
+    Ok(vec![program.into(), "warden".into()])
+}
+
+/// Returns the settings of turns.
+pub(crate) fn turns(config: &Config) -> Settings {
+    let model = &config.model;
+    Settings {
+        max_steps: model.max_steps,
+        turn_time: model.turn_time.0,
+        max_tokens: model.max_tokens,
+        temperature: model.temperature,
+        reasoning_effort: model.reasoning_effort,
+        ..Settings::default()
+    }
+}
+
+/// Returns the name of a tier, as people choose it.
+pub(crate) fn tier(isolation: Isolation) -> String {
+    isolation.write().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Chooses the model. A configured one that fails is an error and never replaced.
+pub(crate) async fn model(effective: &Effective, environment: &Environment) -> anyhow::Result<Selected> {
+    let config = model_config(&effective.config, environment);
+    Ok(reckon_model::select(&config, &environment.of_models()).await?)
+}
+
+/// Returns what the configuration says about the model, in the model crate's words.
+pub(crate) fn model_config(config: &Config, environment: &Environment) -> ModelConfig {
+    let model = &config.model;
+    ModelConfig {
+        name: model.name.clone(),
+        provider: model.provider,
+        base_url: model.base_url.clone(),
+        api_key: model.api_key.as_deref().map(Secret::new),
+        context_tokens: model.context_tokens,
+        sees_images: model.sees_images,
+        reasoning_effort: model.reasoning_effort,
+        local_only: model.local,
+        transport: Transport {
+            first_byte_timeout: model.patience.0,
+            idle_timeout: model.patience.0,
+            ..environment.transport()
+        },
+        ..ModelConfig::default()
+    }
+}
+
+/// Says which model answers, why that one, and whether prompts leave this machine, before the first one does.
+pub(crate) fn announce_model(selected: &Selected) {
+    let leaves = if selected.model.endpoint().is_remote() { "; prompts leave this machine" } else { "" };
+    anstream::eprintln!("{}model: {}{leaves}{}", style::DIM, safe::clean(&selected.why), style::END);
+    if let Some(warning) = &selected.warning {
+        anstream::eprintln!("{}warning:{} {}", style::WARNING, style::END, safe::clean(warning));
+    }
+}
+
+/// A person chose the weaker tier; every start says so.
+fn announce_isolation(isolation: Isolation) {
+    if isolation == Isolation::Process {
+        anstream::eprintln!(
+            "{}warning:{} isolation `process`: landlock, seccomp and rlimits only; no namespaces, no private network, no memory limit for a whole sandbox",
+            style::WARNING,
+            style::END
+        );
+    }
+}
