@@ -4,7 +4,7 @@
 //! workspace belongs to one owner, and each room's workspace mount maps that owner to the room's own host uid.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs::File,
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
@@ -85,11 +85,13 @@ impl WorkspaceMaps {
         let Uids::Range { start } = uids else {
             return Err(Error::Protocol("workspaces are not mapped without a range of uids".into()));
         };
-        if !self.made.contains_key(&slot) {
-            let map = format!("{DISK_OWNER} {} 1\n", start + slot);
-            self.made.insert(slot, user_namespace(&map)?);
+        match self.made.entry(slot) {
+            Entry::Occupied(made) => Ok(made.into_mut()),
+            Entry::Vacant(place) => {
+                let map = format!("{DISK_OWNER} {} 1\n", start + slot);
+                Ok(place.insert(user_namespace(&map)?))
+            }
         }
-        Ok(&self.made[&slot])
     }
 }
 

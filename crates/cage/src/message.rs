@@ -39,6 +39,8 @@ pub struct Program {
 pub enum Visible {
     /// A directory or a file at its own path, read-only.
     Tree(PathBuf),
+    /// A directory or a file at another path: what it is on the host, and where it is seen.
+    Moved(PathBuf, PathBuf),
     /// A device node that may be read and written.
     Device(PathBuf),
     /// A symbolic link: its path, and what it leads to.

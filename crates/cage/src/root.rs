@@ -36,6 +36,8 @@ const ROOT_SIZE: &str = "size=16m,mode=0755";
 /// What the zygote's imports may write, caches of fonts for example.
 const SCRATCH_SIZE: &str = "size=64m,mode=1777";
 
+const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+
 /// A part of the host, detached and ready to be attached inside.
 #[derive(Debug)]
 pub(crate) struct Detached {
@@ -55,11 +57,10 @@ impl AsFd for Detached {
 pub(crate) fn detach(visible: &[Visible]) -> Result<Vec<Detached>, Error> {
     let mut detached = Vec::new();
     for entry in visible {
-        let (path, attributes) = match entry {
-            Visible::Tree(path) => {
-                (path, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)
-            }
-            Visible::Device(path) => (path, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC),
+        let (path, target, attributes) = match entry {
+            Visible::Tree(path) => (path, path, READ_ONLY),
+            Visible::Moved(path, target) => (path, target, READ_ONLY),
+            Visible::Device(path) => (path, path, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC),
             Visible::Link(..) => continue,
         };
         let act = format!("show {}", path.display());
@@ -70,7 +71,7 @@ pub(crate) fn detach(visible: &[Visible]) -> Result<Vec<Detached>, Error> {
         let mount = rustix::mount::open_tree(CWD, path, flags).named(&act)?;
         let change = MountChange { set: attributes, recursive: metadata.is_dir(), ..MountChange::default() };
         sys::set_mount(mount.as_fd(), change).named(&act)?;
-        detached.push(Detached { target: path.clone(), directory: metadata.is_dir(), mount });
+        detached.push(Detached { target: target.clone(), directory: metadata.is_dir(), mount });
     }
     Ok(detached)
 }

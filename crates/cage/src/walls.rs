@@ -86,7 +86,9 @@ impl Walls {
             vec![("/proc/self".to_owned(), read & files), (config.own.display().to_string(), read & files)];
         for entry in &config.visible {
             match entry {
-                Visible::Tree(path) => trees.push((path.display().to_string(), read & files)),
+                Visible::Tree(path) | Visible::Moved(path, _) => {
+                    trees.push((path.display().to_string(), read & files))
+                }
                 Visible::Device(path) => trees.push((path.display().to_string(), device & files)),
                 Visible::Link(..) => {}
             }

@@ -150,7 +150,8 @@ impl<'a> Warden<'a> {
                 return Err(Error::Protocol("the nursery ended".into()));
             }
             if from_engine && !self.request()? {
-                return self.finish();
+                self.finish();
+                return Ok(());
             }
         }
     }
@@ -176,13 +177,13 @@ impl<'a> Warden<'a> {
                 let home = self.rooms.get(room).ok_or_else(|| gone(*room))?;
                 let procs = procs_of(home.group.as_ref())?;
                 let all: Vec<_> = descriptors.iter().chain(&procs).map(AsFd::as_fd).collect();
-                self.order(Order { number, map: None, act }, &all)
+                self.order(&Order { number, map: None, act }, &all)
             }
             Act::Identity { room, workspace, limits } => {
                 self.identify(*room, workspace, *limits)?;
                 self.say(&Notice::Done { number }, &[])
             }
-            Act::Signal { .. } | Act::End { .. } => self.order(Order { number, map: None, act }, &[]),
+            Act::Signal { .. } | Act::End { .. } => self.order(&Order { number, map: None, act }, &[]),
         }
     }
 
@@ -197,7 +198,7 @@ impl<'a> Warden<'a> {
         let borrowed: Vec<_> = procs.iter().map(AsFd::as_fd).collect();
         self.rooms.insert(room, Room { slot, group, mounts: None });
         self.building.insert(number, room);
-        self.order(Order { number, map, act }, &borrowed)
+        self.order(&Order { number, map, act }, &borrowed)
     }
 
     fn take_slot(&mut self) -> Result<u32, Error> {
@@ -284,8 +285,8 @@ impl<'a> Warden<'a> {
         }
     }
 
-    fn order(&self, order: Order, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        self.nursery.send(&order, descriptors).named("order the nursery")
+    fn order(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        self.nursery.send(order, descriptors).named("order the nursery")
     }
 
     fn say(&self, notice: &Notice, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
@@ -300,7 +301,7 @@ impl<'a> Warden<'a> {
     }
 
     /// Ends the nursery, which as pid 1 takes every room with it, and removes the cgroups.
-    fn finish(self) -> Result<(), Error> {
+    fn finish(self) {
         let Self { nursery, rooms, cgroups, .. } = self;
         drop(nursery);
         let _ = rustix::process::wait(rustix::process::WaitOptions::empty());
@@ -311,7 +312,6 @@ impl<'a> Warden<'a> {
             }
         }
         drop(cgroups);
-        Ok(())
     }
 }
 

@@ -184,13 +184,12 @@ impl Connection {
     async fn await_ready(&mut self) -> Result<(), EngineError> {
         match self.driver.report().await {
             Ok(Some(Report::Ready {})) => Ok(()),
-            Ok(Some(Report::Fatal { message })) => Err(EngineError::Warden(message)),
+            Ok(Some(Report::Fatal { message })) | Err(message) => Err(EngineError::Warden(message)),
             Ok(Some(other)) => Err(EngineError::Warden(format!("a context began with {other:?}"))),
             Ok(None) => {
                 let ending = self.process.ending().await;
                 Err(EngineError::Warden(format!("a context ended at its start: {ending:?}")))
             }
-            Err(message) => Err(EngineError::Warden(message)),
         }
     }
 }

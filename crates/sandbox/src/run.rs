@@ -218,15 +218,13 @@ impl Run {
 
     /// The driver has closed its channel: by its end, or because user code closed it.
     async fn farewell(&mut self, connection: &mut Connection) -> End {
-        match tokio::time::timeout(FAREWELL, connection.process.ending()).await {
-            Ok(ending) => End::Died(ending),
-            Err(_) => {
-                self.notice("The code closed the interpreter's channel.").await;
-                connection.process.handle.signal(ContextSignal::Kill).await;
-                let _ = connection.process.ending().await;
-                End::Died(Some(Ending::Exited(-1)))
-            }
+        if let Ok(ending) = tokio::time::timeout(FAREWELL, connection.process.ending()).await {
+            return End::Died(ending);
         }
+        self.notice("The code closed the interpreter's channel.").await;
+        connection.process.handle.signal(ContextSignal::Kill).await;
+        let _ = connection.process.ending().await;
+        End::Died(Some(Ending::Exited(-1)))
     }
 
     /// Reads both pipes until they are empty.

@@ -90,8 +90,13 @@ fn write_private(files: &[(PathBuf, String)]) -> Result<(), EngineError> {
 }
 
 fn zygote(config: &EngineConfig, own: &Path, python: &Path) -> Program {
-    let interpreter = config.image.python.to_string_lossy().into_owned();
-    let bin = config.image.python.parent().map_or_else(String::new, |path| path.display().to_string());
+    let seen = |path: &Path| match (config.isolation, path.strip_prefix(&config.image.root)) {
+        (Isolation::Room, Ok(below)) => Path::new(visible::IMAGE).join(below),
+        _ => path.to_owned(),
+    };
+    let python_inside = seen(&config.image.python);
+    let interpreter = python_inside.to_string_lossy().into_owned();
+    let bin = python_inside.parent().map_or_else(String::new, |path| path.display().to_string());
     let script = python.join("reckon_zygote.py").to_string_lossy().into_owned();
     Program {
         // No user's site-packages, and no directory of scripts on the module path.
@@ -106,7 +111,7 @@ fn zygote(config: &EngineConfig, own: &Path, python: &Path) -> Program {
             "TERM=dumb".into(),
             "PYTHONDONTWRITEBYTECODE=1".into(),
             format!("RECKON_OWN_FILES={}", own.display()),
-            format!("RECKON_MPLCONFIGDIR={}", config.image.mpl_config_dir.display()),
+            format!("RECKON_MPLCONFIGDIR={}", seen(&config.image.mpl_config_dir).display()),
         ],
     }
 }

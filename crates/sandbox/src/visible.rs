@@ -31,14 +31,18 @@ const CONFIGURATION: [&str; 14] = [
 ];
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
+/// Where a room sees its image, so that no path of the host's people is told inside.
+pub(crate) const IMAGE: &str = "/opt/reckon";
+
 /// Returns what rooms of this image see.
 pub(crate) fn of_image(image: &Image) -> Vec<Visible> {
     let mut visible = Vec::new();
     for path in SYSTEM.into_iter().chain(CONFIGURATION) {
         show(Path::new(path), &mut visible);
     }
+    visible.push(Visible::Moved(image.root.clone(), PathBuf::from(IMAGE)));
     for directory in &image.visible_dirs {
-        if !covered(directory, &visible) {
+        if *directory != image.root && !covered(directory, &visible) {
             show(directory, &mut visible);
         }
     }

@@ -2,7 +2,7 @@
 //! of every init and context, and says how they end. It holds no privilege over the host.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
@@ -50,6 +50,8 @@ pub(crate) struct Nursery {
     epoll: OwnedFd,
     zygote: Zygote,
     rooms: HashMap<u64, Room>,
+    /// Rooms without an init that end when their last context is reaped.
+    ending: HashSet<u64>,
     /// By token of the epoll registration.
     children: HashMap<u64, (Child, OwnedFd)>,
     next_token: u64,
@@ -76,6 +78,7 @@ impl Nursery {
             epoll,
             zygote,
             rooms: HashMap::new(),
+            ending: HashSet::new(),
             children: HashMap::new(),
             next_token: WARDEN + 1,
         };
@@ -108,7 +111,7 @@ impl Nursery {
             return Ok(false);
         };
         let number = packet.message.number;
-        match self.carry_out(packet.message, &packet.descriptors) {
+        match self.carry_out(&packet.message, &packet.descriptors) {
             Ok(answer) => {
                 let borrowed: Vec<_> = answer.iter().map(AsFd::as_fd).collect();
                 self.say(&Notice::Done { number }, &borrowed)?;
@@ -118,7 +121,7 @@ impl Nursery {
         Ok(true)
     }
 
-    fn carry_out(&mut self, order: Order, descriptors: &[OwnedFd]) -> Result<Option<OwnedFd>, Error> {
+    fn carry_out(&mut self, order: &Order, descriptors: &[OwnedFd]) -> Result<Option<OwnedFd>, Error> {
         match order.act {
             Act::Room { room, tmp_bytes, .. } => {
                 self.build(room, order.map.as_deref(), tmp_bytes, descriptors)
@@ -188,22 +191,21 @@ impl Nursery {
 
     fn end(&mut self, room: u64) -> Result<(), Error> {
         let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
-        match &home.init {
+        if let Some(init) = &home.init {
             // The kernel kills everything in the pid namespace with its pid 1.
-            Some(init) => rustix::process::pidfd_send_signal(init, Signal::KILL).named("kill init"),
-            None => {
-                for &pid in home.contexts.values() {
-                    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-                    let _ = rustix::process::kill_process(pid, Signal::KILL);
-                }
-                self.room_without_init_ended(room)
-            }
+            return rustix::process::pidfd_send_signal(init, Signal::KILL).named("kill init");
         }
+        for &pid in home.contexts.values() {
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        self.ending.insert(room);
+        self.room_without_init_ended(room)
     }
 
     fn room_without_init_ended(&mut self, room: u64) -> Result<(), Error> {
         let empty = self.rooms.get(&room).is_some_and(|home| home.init.is_none() && home.contexts.is_empty());
-        if empty {
+        if empty && self.ending.remove(&room) {
             self.rooms.remove(&room);
             self.say(&Notice::RoomEnded { room }, &[])?;
         }
@@ -235,7 +237,7 @@ impl Nursery {
                     home.contexts.remove(&context);
                 }
                 self.say(&Notice::ContextEnded { room, context, ending }, &[])?;
-                Ok(())
+                self.room_without_init_ended(room)
             }
         }
     }

@@ -1,5 +1,5 @@
 //! An engine for tests: the real warden, the real zygote, the user's core image (built on first use).
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::path::PathBuf;
 
