@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import linecache
 import os
 import re
 import subprocess
@@ -24,6 +25,7 @@ from IPython.core.events import EventManager, available_events
 from IPython.core.formatters import DisplayFormatter
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.core.macro import Macro
+from IPython.lib import pretty
 from traitlets import default
 from traitlets.config import Config
 
@@ -35,6 +37,9 @@ _DRAWING = ("matplotlib.pyplot", "matplotlib_inline.backend_inline")
 #: A repr longer than this is not kept for `%history -o`.
 _HISTORY_REPR = 64 * 1024
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+#: Types whose only representation is their `repr`, unless a formatter was taught otherwise.
+_PLAIN_TYPES = frozenset({int, float, bool, complex, str})
+_PLAIN_PRINTER = getattr(pretty, "_repr_pprint", None)
 _FIRST_WORD = re.compile(r"\s*([\w.]+)")
 
 
@@ -67,13 +72,28 @@ class Events(EventManager):
 
 
 class Formatter(DisplayFormatter):
-    """IPython's formatter, that remembers which figures it has rendered."""
+    """IPython's formatter, quick for plain values, that remembers which figures it has rendered."""
 
     def format(self, obj, include=None, exclude=None):
+        if type(obj) in _PLAIN_TYPES and include is None and exclude is None and self._is_plain(type(obj)):
+            return {"text/plain": repr(obj)}, {}
         bundle = super().format(obj, include=include, exclude=exclude)
         if is_figure(obj):
             self.parent.figures.note(obj)
         return bundle
+
+    def _is_plain(self, kind: type) -> bool:
+        """Whether nobody (`%precision`, SymPy, the user) has taught a formatter something about `kind`."""
+        for mime, formatter in self.formatters.items():
+            if formatter.type_printers.get(kind) not in (None, _PLAIN_PRINTER) or (
+                mime != "text/plain" and formatter.deferred_printers
+            ):
+                return False
+        return self._untaught(self.mimebundle_formatter, kind) and self._untaught(self.ipython_display_formatter, kind)
+
+    @staticmethod
+    def _untaught(formatter, kind: type) -> bool:
+        return kind not in formatter.type_printers
 
 
 class Publisher(DisplayPublisher):
@@ -236,9 +256,13 @@ class Shell(InteractiveShell):
             return None  # Looks pasted from a prompt, which IPython would strip.
         if not rest and self._may_be_magic(first):
             return None
+        cell = code if code.endswith("\n") else code + "\n"
+        # Named and kept before it is parsed, because a warning of the parser shows the line.
+        name = self.compile.cache(cell, self.execution_count, raw_code=code)
         try:
-            tree = self.compile.ast_parse(code if code.endswith("\n") else code + "\n")
+            tree = self.compile.ast_parse(cell, name)
         except Exception:  # noqa: BLE001 - not plain Python, or not Python at all
+            self._forget_source(name)
             return None
         if ("await" in code or "async" in code) and self.should_run_async(code, transformed_cell=code):
             return None
@@ -279,7 +303,7 @@ class Shell(InteractiveShell):
             if callbacks["pre_run_cell"]:
                 self.events.trigger("pre_run_cell", info)
             self.history_manager.store_inputs(count, cell, code)
-            name = self.compile.cache(cell, count, raw_code=code)
+            name = self.compile.get_code_name(code, cell, count)
             if self.ast_transformers:
                 tree = self.transform_ast(tree)
             self.displayhook.exec_result = result
@@ -460,7 +484,9 @@ class Shell(InteractiveShell):
         history._i00 = history._i = history._ii = history._iii = ""
         hook = self.displayhook
         hook._ = hook.__ = hook.___ = ""
-        self._forget_sources()
+        for name in list(self.compile._filename_map):
+            self._forget_source(name)
+        self.compile.reset_compiler_flags()
         self.last_execution_succeeded = True
         self.last_execution_result = None
         self.execution_count = 1
@@ -468,13 +494,9 @@ class Shell(InteractiveShell):
             vars(sys).pop(name, None)
         self.begin()
 
-    def _forget_sources(self) -> None:
-        import linecache
-
-        for name in self.compile._filename_map:
-            linecache.cache.pop(name, None)
-        self.compile._filename_map.clear()
-        self.compile.reset_compiler_flags()
+    def _forget_source(self, name: str) -> None:
+        linecache.cache.pop(name, None)
+        self.compile._filename_map.pop(name, None)
 
     def move(self, cwd: str) -> None:
         """Makes `cwd` where this shell started."""

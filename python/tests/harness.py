@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -24,8 +25,6 @@ import reckon_driver  # noqa: E402
 PATIENCE = 60.0
 
 prepared = reckon_driver.prepare()
-# The working directory of the tests themselves must not be on the path of the contexts' twin here.
-_fork = None
 
 
 class Execution:
@@ -38,13 +37,21 @@ class Execution:
 
     def add(self, kind: str, value: object) -> None:
         self.times.append(time.monotonic())
-        if self.events and kind in ("stdout", "stderr") and self.events[-1][0] == kind:
-            self.events[-1] = (kind, self.events[-1][1] + value)
-        else:
-            self.events.append((kind, value))
+        self.events.append((kind, value))
 
     def _text(self, kind: str) -> str:
         return b"".join(value for name, value in self.events if name == kind).decode()
+
+    @property
+    def story(self) -> list[tuple]:
+        """The events with pieces of the same stream joined: what a reader sees in order."""
+        joined: list[tuple] = []
+        for kind, value in self.events:
+            if joined and kind in ("stdout", "stderr") and joined[-1][0] == kind:
+                joined[-1] = (kind, joined[-1][1] + value)
+            else:
+                joined.append((kind, value))
+        return joined
 
     @property
     def stdout(self) -> str:
@@ -79,7 +86,7 @@ class Execution:
 class Context:
     """A forked driver with its pipes and channel."""
 
-    def __init__(self, seal=lambda: None, adopt: bool = True, env: dict | None = None) -> None:
+    def __init__(self, seal=lambda: None, adopt: bool = True, env: dict | None = None, before=lambda: None) -> None:
         self.cwd = tempfile.mkdtemp(prefix="reckon-driver-")
         host, child = socket.socketpair()
         out_read, out_write = os.pipe()
@@ -95,6 +102,7 @@ class Context:
             fd = os.dup(child.fileno())
             os.dup2(fd, 3)
             os.closerange(4, 200)
+            before()
             reckon_driver.serve(3, seal)
         child.close()
         os.close(out_write)
@@ -102,6 +110,7 @@ class Context:
         self.host, self.out, self.err = host, out_read, err_read
         for fd in (self.out, self.err):
             os.set_blocking(fd, False)
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         self._buffer = b""
         self._count = 0
         self.exit_status: int | None = None
