@@ -10,6 +10,7 @@ mod demo;
 mod error;
 mod http;
 mod model;
+mod probe;
 mod quirks;
 mod repair;
 mod reply;
@@ -17,6 +18,7 @@ mod request;
 mod salvage;
 #[cfg(feature = "scripted")]
 pub mod scripted;
+mod select;
 mod sse;
 mod wire;
 
@@ -29,4 +31,8 @@ pub use quirks::{Provider, Quirks, ReasoningBack};
 pub use reply::{Call, Delta, Finish, Reply, Usage};
 pub use request::{Effort, Image, Message, Request, Tool, ToolChoice};
 pub use salvage::only_python_fence;
+pub use select::{
+    Environment, GROQ_MODEL, ModelConfig, OPENAI_MODEL, OPENROUTER_MODEL, Selected, Source, WORKERS_AI_MODEL,
+    select,
+};
 pub use wire::chat::{ChatModel, ChatSettings};

@@ -67,6 +67,7 @@ pub(super) struct Book {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the data file")]
 pub(super) struct Sequence {
     pub(super) words: String,
     pub(super) label: String,

@@ -50,7 +50,7 @@ fn quote(lines: &[&str]) -> String {
                 );
             }
             _ if section == Section::Quoted && !line.starts_with("(no output;") => {
-                quoted.push((*line).to_owned())
+                quoted.push((*line).to_owned());
             }
             _ => {}
         }

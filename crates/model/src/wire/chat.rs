@@ -261,6 +261,8 @@ impl Server {
                 detail: format!("make the request: {}", http::causes(&error)),
                 hint: "check the API key for characters that no header may hold".to_owned(),
             }),
+            // Connected, asked, and hung up on.
+            Ok(Err(error)) if !error.is_connect() => Err(ModelError::Cut),
             Ok(Err(error)) => Err(ModelError::Unreachable {
                 url: self.url.to_string(),
                 detail: http::causes(&error.without_url()),
