@@ -83,7 +83,8 @@ impl Work {
         }
         match self.run_code(&code, images).await {
             Ok(told) => Ok(told),
-            Err(EngineError::Gone(_)) => {
+            // Whatever a call says that meets its sandbox vanishing, the reason is that.
+            Err(_) if self.session.sandbox_is_gone() => {
                 self.session.renew_sandbox().await.map_err(|error| error.to_problem())?;
                 self.history.listing.clear();
                 let message =

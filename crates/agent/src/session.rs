@@ -106,6 +106,11 @@ impl Session {
         std::mem::take(&mut *self.attached.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether the sandbox was deleted or has ended.
+    pub(crate) fn sandbox_is_gone(&self) -> bool {
+        self.engine.sandbox(self.sandbox().id()).is_none()
+    }
+
     /// Makes a new sandbox in place of one that is gone.
     pub(crate) async fn renew_sandbox(&self) -> Result<(), EngineError> {
         let renewed = self.engine.create(self.settings.sandbox.clone()).await?;
