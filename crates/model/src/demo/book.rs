@@ -20,102 +20,49 @@ pub struct Intent {
     when: Vec<String>,
     #[serde(default)]
     unless: String,
-    takes: Takes,
-    /// The largest number that it takes.
+    takes: String,
+    /// The list to use when none is given.
     #[serde(default)]
-    pub(super) most: u64,
+    sample: String,
+    #[serde(default)]
+    most: u64,
     #[serde(default)]
     words: String,
     code: String,
 }
 
-/// How the parameters of an intent are read.
-#[derive(Debug, Clone, Copy, Deserialize)]
-enum Takes {
-    #[serde(rename = "formula")]
-    Formula,
-    #[serde(rename = "file")]
-    File,
-    #[serde(rename = "months")]
-    Months,
-    #[serde(rename = "list with targets")]
-    Search,
-    #[serde(rename = "list")]
-    Sort,
-    #[serde(rename = "integers")]
-    Integers,
-    #[serde(rename = "sequence")]
-    Sequence,
-    #[serde(rename = "list with aggregates")]
-    Statistics,
-    #[serde(rename = "expression")]
-    Expression,
-}
-
-/// The data file.
+/// The data file; its comments say what the tables mean.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Book {
     fillers: String,
     phrases: Vec<(String, String)>,
-    pub(super) sequence: Vec<Sequence>,
     pub(super) everything: String,
-    pub(super) aggregate: Vec<Aggregate>,
-    pub(super) algorithm: Vec<Algorithm>,
+    pub(super) sequence: Vec<Row>,
+    pub(super) part: Vec<Row>,
+    pub(super) aggregate: Vec<Row>,
+    pub(super) algorithm: Vec<Row>,
     pub(super) intent: Vec<Intent>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a column of the data file")]
-pub(super) struct Sequence {
+/// A row of the smaller tables: words, and the Python that they stand for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Row {
     pub(super) words: String,
-    pub(super) label: String,
-    pub(super) terms: String,
-    /// The most terms, and the highest value, that are worth a demo.
-    #[serde(default = "default_most")]
-    pub(super) most: u64,
-    #[serde(default = "default_high")]
-    pub(super) high: u64,
-    /// "from 1 to 5" means the numbers that are put in, not those that come out.
-    #[serde(default)]
-    pub(super) arguments: bool,
-    /// The lower end may be any integer.
-    #[serde(default)]
-    pub(super) whole: bool,
-    /// Its terms are counted from 0.
-    #[serde(default)]
-    pub(super) zero: bool,
-    /// It needs a number after "of" or "by".
-    #[serde(default)]
-    pub(super) base: bool,
-}
-
-fn default_most() -> u64 {
-    100_000
-}
-
-fn default_high() -> u64 {
-    1_000_000
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Aggregate {
-    pub(super) words: String,
-    #[serde(default)]
     pub(super) unless: String,
+    pub(super) flags: String,
     pub(super) label: String,
     pub(super) code: String,
+    pub(super) prepare: String,
+    pub(super) goes_in: String,
+    pub(super) most: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Algorithm {
-    pub(super) words: String,
-    #[serde(default)]
-    pub(super) prepare: String,
-    pub(super) code: String,
+impl Row {
+    pub(super) fn is(&self, flag: &str) -> bool {
+        self.flags.split_whitespace().any(|set| set == flag)
+    }
 }
 
 /// What the planner will do about a prompt.
@@ -130,25 +77,21 @@ pub(super) enum Plan {
 /// Returns the book; a test reads every entry of it.
 pub(super) fn book() -> &'static Book {
     static BOOK: OnceLock<Book> = OnceLock::new();
-    BOOK.get_or_init(|| {
-        toml::from_str(include_str!("../../demo/intents.toml"))
-            .expect("the embedded file is the one that the tests read")
-    })
+    let text = include_str!("../../demo/intents.toml");
+    BOOK.get_or_init(|| toml::from_str(text).expect("the embedded file is the one that the tests read"))
 }
 
 /// Returns the plan for a prompt, or `None` when no intent fits it exactly.
 pub(super) fn plan(prompt: &str, files: &[String]) -> Option<Plan> {
-    let book = book();
     let mut text = format!(" {} ", prompt.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" "));
     for file in files {
-        let name = file.rsplit('/').next().unwrap_or(file).to_lowercase();
-        text = text.replace(&name, "file");
+        text = text.replace(&file.rsplit('/').next().unwrap_or(file).to_lowercase(), "file");
     }
-    for (phrase, replacement) in &book.phrases {
+    for (phrase, replacement) in &book().phrases {
         text = text.replace(phrase, replacement);
     }
     let tokens = words::tokens(&text);
-    book.intent.iter().find_map(|intent| intent.plan(&tokens, files))
+    book().intent.iter().find_map(|intent| intent.plan(&tokens, files))
 }
 
 impl Intent {
@@ -162,24 +105,24 @@ impl Intent {
         if let Some(excess) = taken.excess {
             return Some(Plan::TooMuch(excess));
         }
-        let mut code = self.code.trim().to_owned();
-        for (name, value) in &taken.values {
-            code = code.replace(&format!("${name}"), value);
-        }
-        Some(Plan::Run { intent: &self.name, code })
+        let filled = taken
+            .values
+            .iter()
+            .fold(self.code.trim().to_owned(), |code, (name, value)| code.replace(name, value));
+        Some(Plan::Run { intent: &self.name, code: filled })
     }
 
     fn take(&self, tokens: &[String], files: &[String]) -> Option<Taken> {
-        match self.takes {
-            Takes::Formula => parameters::curves(tokens),
-            Takes::File => parameters::file(files),
-            Takes::Months => parameters::months(tokens),
-            Takes::Search => parameters::search(tokens),
-            Takes::Sort => parameters::sort(tokens),
-            Takes::Integers => parameters::integers(tokens, self.most),
-            Takes::Sequence => parameters::sequence(tokens),
-            Takes::Statistics => parameters::statistics(tokens),
-            Takes::Expression => parameters::expression(tokens),
+        match self.takes.as_str() {
+            "formula" => parameters::curves(tokens),
+            "file" => parameters::file(files),
+            "months" => parameters::months(tokens),
+            "list with targets" => parameters::search(tokens, &self.sample),
+            "list" => parameters::sort(tokens, &self.sample),
+            "integers" => parameters::integers(tokens, self.most),
+            "sequence" => parameters::sequence(tokens),
+            "list with aggregates" => parameters::statistics(tokens),
+            _ => parameters::expression(tokens),
         }
     }
 
@@ -193,11 +136,9 @@ impl Intent {
 
 /// Whether a token is one of the words, or its plural.
 pub(super) fn is_one_of(token: &str, words: &str) -> bool {
-    let plural = |word: &str| {
-        let stem = token.strip_suffix('s');
-        stem == Some(word) || stem.and_then(|stem| stem.strip_suffix('e')) == Some(word)
-    };
-    words.split_whitespace().any(|word| token == word || plural(word))
+    let stem = token.strip_suffix('s').unwrap_or(token);
+    let stems = [token, stem, stem.strip_suffix('e').unwrap_or(stem)];
+    words.split_whitespace().any(|word| stems.contains(&word))
 }
 
 /// Whether any token is one of the words.

@@ -135,7 +135,7 @@ impl Reader<'_> {
                 Some(token)
             }
             "pi" | "e" => Some(token),
-            number if is_number(number) => Some(without_leading_zeros(number)),
+            number if is_number(number) => Some(number.to_owned()),
             function if is_function(function) => {
                 self.arguments().map(|arguments| format!("{function}({arguments})"))
             }
@@ -163,10 +163,4 @@ impl Reader<'_> {
 
 fn is_function(token: &str) -> bool {
     FUNCTIONS.split_whitespace().any(|function| function == token)
-}
-
-/// Python refuses `007`.
-fn without_leading_zeros(number: &str) -> String {
-    let trimmed = number.trim_start_matches('0');
-    if trimmed.is_empty() || trimmed.starts_with('.') { format!("0{trimmed}") } else { trimmed.to_owned() }
 }

@@ -32,10 +32,18 @@ pub(super) fn tokens(text: &str) -> Vec<String> {
         let hyphen =
             first == '-' && length == 1 && rest.starts_with(char::is_alphabetic) && before_is_word(&tokens);
         if !first.is_whitespace() && !hyphen {
-            tokens.push(if digits { token.replace(',', "") } else { token.to_owned() });
+            tokens.push(if digits { plain(token) } else { token.to_owned() });
         }
     }
     fold_number_words(&tokens)
+}
+
+/// Returns a number as Python takes it: without thousands separators and leading zeros.
+fn plain(number: &str) -> String {
+    let digits = number.trim_start_matches('-').replace(',', "");
+    let trimmed = digits.trim_start_matches('0');
+    let zero = if trimmed.starts_with(|digit: char| digit.is_ascii_digit()) { "" } else { "0" };
+    format!("{}{zero}{trimmed}", if number.starts_with('-') { "-" } else { "" })
 }
 
 /// A minus sign belongs to the number after it at the start, after a space or bracket, but not between operands.
