@@ -23,8 +23,6 @@ import traceback
 PROCS = 8
 LIMITS = 12
 TREES = 24
-# RLIMIT_NOFILE and RLIMIT_FSIZE come with each request, in this order.
-REQUEST_LIMITS = (7, 1)
 
 
 class Limit(ctypes.Structure):
@@ -189,7 +187,7 @@ def become_context(walls, plan, pidfd, descriptors, limits, driver):
     procs = descriptors[3:]
     for index in range(PROCS):
         plan.procs[index] = procs[index] if index < len(procs) else -1
-    for resource, value in zip(REQUEST_LIMITS, limits, strict=True):
+    for resource, value in limits:
         plan.limits[plan.limit_count] = Limit(resource, _within_hard_limit(resource, value))
         plan.limit_count += 1
     failed = walls.enter(ctypes.byref(plan))

@@ -90,6 +90,10 @@ pub enum Act {
         open_files: u64,
         /// `RLIMIT_FSIZE`.
         file_bytes: u64,
+        /// `RLIMIT_NPROC`, where no cgroup limits pids; the kernel counts it per user namespace.
+        processes: Option<u64>,
+        /// `RLIMIT_DATA`, where no cgroup limits memory; it counts per process.
+        data_bytes: Option<u64>,
     },
     /// Give a room its sandbox: the limits, and the workspace mounted at `/workspace`.
     Identity {

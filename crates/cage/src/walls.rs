@@ -87,7 +87,7 @@ impl Walls {
         for entry in &config.visible {
             match entry {
                 Visible::Tree(path) | Visible::Moved(path, _) => {
-                    trees.push((path.display().to_string(), read & files))
+                    trees.push((path.display().to_string(), read & files));
                 }
                 Visible::Device(path) => trees.push((path.display().to_string(), device & files)),
                 Visible::Link(..) => {}

@@ -92,7 +92,10 @@ impl Parked {
 
     /// Returns whether a sandbox with these limits can live in it.
     pub(crate) fn suits(&self, limits: &Limits) -> bool {
-        self.limits.open_files == limits.open_files
+        let stand_ins = self.room.warden.stand_ins();
+        (!stand_ins.pids || self.limits.pids == limits.pids)
+            && (!stand_ins.memory || self.limits.memory_bytes == limits.memory_bytes)
+            && self.limits.open_files == limits.open_files
             && self.limits.file_bytes == limits.file_bytes
             && self.limits.tmp_bytes == limits.tmp_bytes
     }
@@ -154,11 +157,14 @@ impl Connection {
         let (stderr_reader, stderr_writer) = io::pipe().map_err(|error| io_error("pipe", error))?;
         let number = warden.number();
         let ended = warden.watch_context(number);
+        let stand_ins = warden.stand_ins();
         let act = Act::Context {
             room,
             context: number,
             open_files: limits.open_files,
             file_bytes: limits.file_bytes,
+            processes: stand_ins.pids.then_some(limits.pids.into()),
+            data_bytes: stand_ins.memory.then_some(limits.memory_bytes),
         };
         let descriptors = [theirs.as_fd(), stdout_writer.as_fd(), stderr_writer.as_fd()];
         if let Err(error) = warden.ask(act, &descriptors).await {

@@ -28,6 +28,21 @@ use crate::error::EngineError;
 /// Requests under way at once: what waits beyond them waits here, not in socket buffers that could fill both ways.
 const IN_FLIGHT: usize = 32;
 
+/// Limits that a context's own rlimits stand in for, because no cgroup enforces them here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StandIns {
+    pub(crate) pids: bool,
+    pub(crate) memory: bool,
+}
+
+impl StandIns {
+    fn of(ready: &Ready) -> Self {
+        let missing =
+            |name: &str| ready.missing_controllers.iter().any(|(controller, ..)| controller == name);
+        Self { pids: missing("pids"), memory: missing("memory") }
+    }
+}
+
 type Answer = Result<Vec<OwnedFd>, String>;
 
 /// The warden of a running engine. Clones share it.
@@ -39,6 +54,7 @@ struct Inner {
     socket: UnixStream,
     numbers: AtomicU64,
     slots: Semaphore,
+    stand_ins: StandIns,
     state: Mutex<State>,
     child: Mutex<Option<Child>>,
     hearing: Mutex<Option<JoinHandle<()>>>,
@@ -82,6 +98,7 @@ impl Warden {
             socket,
             numbers: AtomicU64::new(1),
             slots: Semaphore::new(IN_FLIGHT),
+            stand_ins: StandIns::of(&ready),
             state: Mutex::default(),
             child: Mutex::new(Some(child)),
             hearing: Mutex::new(None),
@@ -94,6 +111,11 @@ impl Warden {
     /// Returns a number that no room, context or request has had.
     pub(crate) fn number(&self) -> u64 {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns what rlimits stand in for.
+    pub(crate) fn stand_ins(&self) -> StandIns {
+        self.0.stand_ins
     }
 
     /// Asks for an act. Returns the descriptors that came with its answer.

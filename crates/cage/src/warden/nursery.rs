@@ -126,8 +126,16 @@ impl Nursery {
             Act::Room { room, tmp_bytes, .. } => {
                 self.build(room, order.map.as_deref(), tmp_bytes, descriptors)
             }
-            Act::Context { room, context, open_files, file_bytes } => {
-                self.fork(room, context, &[open_files, file_bytes], descriptors).map(|()| None)
+            Act::Context { room, context, open_files, file_bytes, processes, data_bytes } => {
+                let limits = [
+                    (libc::RLIMIT_NOFILE, Some(open_files)),
+                    (libc::RLIMIT_FSIZE, Some(file_bytes)),
+                    (libc::RLIMIT_NPROC, processes),
+                    (libc::RLIMIT_DATA, data_bytes),
+                ];
+                let limits: Vec<_> =
+                    limits.into_iter().filter_map(|(resource, value)| Some((resource, value?))).collect();
+                self.fork(room, context, &limits, descriptors).map(|()| None)
             }
             Act::Signal { room, context, signal } => self.signal(room, context, signal).map(|()| None),
             Act::End { room } => self.end(room).map(|()| None),
@@ -159,13 +167,13 @@ impl Nursery {
         &mut self,
         room: u64,
         context: u64,
-        limits: &[u64; 2],
+        limits: &[(u32, u64)],
         descriptors: &[OwnedFd],
     ) -> Result<(), Error> {
         let Some(home) = self.rooms.get(&room) else { return Err(gone(room)) };
         let borrowed: Vec<BorrowedFd<'_>> =
             home.init.iter().map(AsFd::as_fd).chain(descriptors.iter().map(AsFd::as_fd)).collect();
-        let pid = self.zygote.fork(&borrowed, *limits)?;
+        let pid = self.zygote.fork(&borrowed, limits)?;
         // The child cannot vanish before this: only this process reaps it.
         let pidfd =
             rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).named("pidfd_open")?;

@@ -31,9 +31,9 @@ pub(crate) struct Zygote {
 }
 
 #[derive(Serialize)]
-struct Fork {
-    /// `RLIMIT_NOFILE` and `RLIMIT_FSIZE`.
-    limits: [u64; 2],
+struct Fork<'a> {
+    /// Resource and value, beside those that are the same for every context.
+    limits: &'a [(u32, u64)],
 }
 
 #[derive(Deserialize)]
@@ -82,7 +82,11 @@ impl Zygote {
     }
 
     /// Forks a context. `descriptors` are init's pidfd where there is one, the context's three and the cgroups'.
-    pub(crate) fn fork(&mut self, descriptors: &[BorrowedFd<'_>], limits: [u64; 2]) -> Result<Pid, Error> {
+    pub(crate) fn fork(
+        &mut self,
+        descriptors: &[BorrowedFd<'_>],
+        limits: &[(u32, u64)],
+    ) -> Result<Pid, Error> {
         self.channel.send(&Fork { limits }, descriptors).named("ask the zygote")?;
         match self.receive()? {
             Answer::Forked(pid) => {

@@ -48,6 +48,12 @@ impl House {
         self.engine.create(SandboxSpec::default()).await.unwrap()
     }
 
+    /// Returns whether a wall with this name is substituted or absent here.
+    pub fn lacks(&self, name: &str) -> bool {
+        let checks = self.engine.report().checks;
+        checks.iter().any(|check| check.name == name && check.state != reckon_sandbox::CheckState::Works)
+    }
+
     pub async fn close(self) {
         self.engine.shutdown().await;
     }
