@@ -3,6 +3,7 @@
 //! The tests themselves are in `tests/`. This library depends on no other crate of
 //! ours, so that any of them can take it as a dev-dependency without a cycle.
 
+pub mod binary;
 mod skip;
 
 pub use skip::skip;

@@ -19,7 +19,10 @@ use crate::{
     config::Flags,
     failure::{Exit, Hinted, Interrupted},
     interrupts::Interrupts,
-    render::{desk::Desk, transcript::Transcript},
+    render::{
+        desk::{Desk, Pictures},
+        transcript::Transcript,
+    },
     start::{self, Purpose},
 };
 
@@ -57,9 +60,9 @@ pub(crate) fn run(ask: &Ask, call: &Call) -> anyhow::Result<Exit> {
     ask.sandbox.flags(&mut flags);
     ask.image.flags(&mut flags);
     let effective = call.effective(flags)?;
-    let desk = Desk::of_process(&call.environment, ask.files.out_dir());
+    let desk = Desk::of_process(&call.environment, Pictures::InWorkspace, ask.files.out_dir());
     let view = match (ask.json, ask.events) {
-        (true, _) => View::Json { desk, fold: AnswerFold::default() },
+        (true, _) => View::Json { desk, fold: Box::default() },
         (_, true) => View::Events(desk),
         _ => View::People(Transcript::new(desk)),
     };
@@ -108,7 +111,7 @@ impl Ask {
 /// How the turn is shown.
 enum View {
     People(Transcript),
-    Json { desk: Desk, fold: AnswerFold },
+    Json { desk: Desk, fold: Box<AnswerFold> },
     Events(Desk),
 }
 

@@ -1,6 +1,6 @@
 //! `reckon config`: the effective configuration and the reference of the settings.
 
-use std::io::Write as _;
+use std::{fmt::Write as _, io::Write as _};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -15,6 +15,7 @@ use crate::{
 
 /// Shows the configuration and its reference.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is parsed once")]
 pub(crate) enum ConfigCommand {
     Show(Show),
     /// Prints the reference of all settings as Markdown.
@@ -65,7 +66,7 @@ fn as_text(effective: &Effective) -> String {
     for setting in SETTINGS {
         if setting.section != section {
             section = setting.section;
-            text.push_str(&format!("\n[{section}]\n"));
+            let _ = write!(text, "\n[{section}]\n");
         }
         let line = match effective.values.get(setting.path) {
             Some(sourced) => {

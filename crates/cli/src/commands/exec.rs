@@ -17,7 +17,10 @@ use crate::{
     config::Flags,
     failure::{Exit, Hinted},
     interrupts::{Interrupts, leave},
-    render::{desk::Desk, program::Program},
+    render::{
+        desk::{Desk, Pictures},
+        program::Program,
+    },
     start::{self, Purpose},
 };
 
@@ -55,7 +58,7 @@ pub(crate) fn run(exec: &Exec, call: &Call) -> anyhow::Result<Exit> {
     exec.sandbox.flags(&mut flags);
     exec.image.flags(&mut flags);
     let effective = call.effective(flags)?;
-    let desk = Desk::of_process(&call.environment, exec.files.out_dir());
+    let desk = Desk::of_process(&call.environment, Pictures::Saved, exec.files.out_dir());
     let view = match (exec.json, exec.events) {
         (true, _) => View::Json(desk),
         (_, true) => View::Events { desk, seq: 0 },

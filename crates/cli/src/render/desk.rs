@@ -24,12 +24,22 @@ pub(crate) struct Desk {
     /// Whether a person reads `err` directly.
     pub(crate) err_is_terminal: bool,
     images: Option<InlineImages>,
+    pictures: Pictures,
     saved: OutDir,
+}
+
+/// What becomes of a displayed picture, beside being shown where the terminal can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pictures {
+    /// It is saved at once.
+    Saved,
+    /// PNG and JPEG come out with the workspace's files: the turn saved them there, so that the model can name them.
+    InWorkspace,
 }
 
 impl Desk {
     /// Takes the streams of the process. Stdout is passed on byte by byte where it is no terminal.
-    pub(crate) fn of_process(environment: &Environment, saved: OutDir) -> Self {
+    pub(crate) fn of_process(environment: &Environment, pictures: Pictures, saved: OutDir) -> Self {
         let out_is_terminal = io::stdout().is_terminal();
         let err_is_terminal = io::stderr().is_terminal();
         let out: Box<dyn Write + Send> =
@@ -40,6 +50,7 @@ impl Desk {
             out_is_terminal,
             err_is_terminal,
             images: err_is_terminal.then(|| InlineImages::of_terminal(environment)).flatten(),
+            pictures,
             saved,
         }
     }
@@ -54,11 +65,13 @@ impl Desk {
     pub(crate) fn present(&mut self, data: &MimeBundle) -> anyhow::Result<Option<String>> {
         match shown(data) {
             Shown::Image { bytes, extension, png } => {
-                let path = self.saved.save(&format!("plot.{extension}"), &bytes)?;
                 if let (Some(images), Some(png)) = (self.images, png) {
                     write!(self.err, "{}", images.show_png(&png))?;
                 }
-                self.note(&format!("saved {}", path.display()))?;
+                if self.pictures == Pictures::Saved || !matches!(extension, "png" | "jpg") {
+                    let path = self.saved.save(&format!("plot.{extension}"), &bytes)?;
+                    self.note(&format!("saved {}", path.display()))?;
+                }
                 Ok(None)
             }
             Shown::Text(text) => Ok(Some(text)),
@@ -80,6 +93,7 @@ impl Desk {
             out_is_terminal: false,
             err_is_terminal: true,
             images: None,
+            pictures: Pictures::Saved,
             saved,
         };
         (desk, out, err)

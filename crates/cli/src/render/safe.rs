@@ -52,8 +52,7 @@ fn step(state: State, character: char, kept: &mut String) -> State {
             '[' => State::Control(String::new()),
             ']' | 'P' | 'X' | '^' | '_' => State::Str { length: 0 },
             // Two-character sequences may have intermediates (`ESC ( B`).
-            ' '..='/' => State::Escape,
-            '\x1b' => State::Escape,
+            ' '..='/' | '\x1b' => State::Escape,
             '\n' => text(character, kept),
             _ => State::Text,
         },

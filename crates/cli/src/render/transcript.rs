@@ -112,13 +112,15 @@ impl Transcript {
         }
         let code = code.trim_end();
         let shown = self.code.text[..self.code.shown].trim_end();
-        let rest = match code.strip_prefix(shown) {
-            Some(rest) => rest.strip_prefix('\n').unwrap_or(rest).to_owned(),
+        let rest = code
+            .strip_prefix(shown)
+            .filter(|rest| shown.is_empty() || rest.is_empty() || rest.starts_with('\n'));
+        let rest = if let Some(rest) = rest {
+            rest.strip_prefix('\n').unwrap_or(rest).to_owned()
+        } else {
             // What runs is not what was written: the call was mended on the way.
-            None => {
-                self.desk.note("  mended to:")?;
-                code.to_owned()
-            }
+            self.desk.note("  mended to:")?;
+            code.to_owned()
         };
         for line in rest.lines() {
             self.code_line(line)?;
