@@ -9,11 +9,10 @@ pub(crate) fn sentence(status: Status, limits_hit: &[LimitHit]) -> Option<&'stat
         Status::Ok | Status::Error => return limits_hit.iter().find_map(|hit| hit_sentence(*hit)),
         Status::Timeout => "the time was up: the code was stopped (--timeout gives it more)",
         Status::Interrupted => "the code was interrupted",
-        Status::OutOfMemory => {
-            "out of memory: the interpreter was killed and its variables are lost (--memory gives it more)"
-        }
-        Status::Killed => "the interpreter was killed from outside and its variables are lost",
-        Status::InterpreterDied => "the interpreter ended (a crash or os._exit) and its variables are lost",
+        // What became of the variables is told by the engine's own notice.
+        Status::OutOfMemory => "out of memory (--memory gives a sandbox more)",
+        Status::Killed => "the interpreter was killed from outside",
+        Status::InterpreterDied => "the interpreter ended by itself: a crash or os._exit",
     };
     Some(sentence)
 }
