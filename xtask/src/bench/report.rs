@@ -123,7 +123,7 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n{:<34} {:>4} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}",
+            "\n{:<34} {:>7} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}",
             "what", "unit", "p50", "p95", "p99", "max", "n", "fail"
         );
         for run in &self.runs {
@@ -141,7 +141,7 @@ fn row(run: &Run) -> String {
     let at =
         |percent| percentile(&sorted, percent).map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
     format!(
-        "{:<34} {:>4} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}",
+        "{:<34} {:>7} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}",
         run.name,
         run.unit,
         at(50),

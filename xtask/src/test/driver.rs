@@ -12,6 +12,9 @@ use crate::python;
 use crate::running;
 use crate::tally::{Skip, Tally, parse_unittest};
 
+/// Seconds: building the image takes a minute or two, all tests together less.
+const PATIENCE: &str = "600";
+
 /// Runs `python/tests` with `unittest` and counts its tests.
 pub(super) fn test(project: &Project) -> Result<Tally> {
     let directory = project.root.join("python");
@@ -26,7 +29,7 @@ pub(super) fn test(project: &Project) -> Result<Tally> {
         Some(python) => python,
         None => environment_of_lock(project)?,
     };
-    let mut command = Command::new(python);
+    let mut command = bounded(&python);
     command
         .args(["-m", "unittest", "discover", "--verbose", "-s", "tests"])
         .current_dir(&directory)
@@ -43,6 +46,13 @@ pub(super) fn test(project: &Project) -> Result<Tally> {
     Ok(tally)
 }
 
+/// Returns a call of the program that is ended when it hangs.
+fn bounded(program: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", PATIENCE]).arg(program);
+    command
+}
+
 fn has_tests(directory: &Path) -> bool {
     let Ok(entries) = fs::read_dir(directory) else {
         return false;
@@ -56,7 +66,7 @@ fn has_tests(directory: &Path) -> bool {
 
 /// Asks the binary for the Python of its default image, which it builds on first use.
 fn image_python(project: &Project) -> Option<PathBuf> {
-    let mut command = Command::new(project.target.join("debug/reckon"));
+    let mut command = bounded(&project.target.join("debug/reckon"));
     command.args(["image", "build", "--json"]);
     let text = running::stdout_of(&mut command).ok()?;
     let answer: Value = serde_json::from_str(text.lines().last()?).ok()?;
