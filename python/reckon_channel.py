@@ -15,12 +15,16 @@ import select
 import signal
 import socket
 import threading
+import time
 
 from reckon_traceback import hide
 from reckon_values import decode_length, encode, encode_bundle
 
 #: Out of the way of user code that closes "all" descriptors up to some small number.
 LOWEST_FD = 100
+
+#: Seconds after an interrupt in which a second one is not heard.
+DEAF = 0.02
 
 _HELD = {
     signal.SIGINT,
@@ -43,12 +47,14 @@ class Signals:
         self._armed = False
         self._sending = False
         self._deferred = False
+        self._deaf_until = 0.0
+        self._handler = self._interrupt  # One object, because user code compares it.
 
     def install(self) -> None:
         """Takes over SIGINT and holds all signals."""
         # asyncio.Runner and others look for `default_int_handler`; this one is it, with a memory.
-        signal.default_int_handler = self._interrupt
-        _signal.signal(signal.SIGINT, self._interrupt)
+        signal.default_int_handler = self._handler
+        _signal.signal(signal.SIGINT, self._handler)
         self._users_mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _HELD) - {signal.SIGINT}
 
     def _interrupt(self, number: int, frame: object) -> None:
@@ -56,44 +62,50 @@ class Signals:
             # Held signals come here all the same when another thread of the user's takes them.
             self._deferred = True
         elif self._armed:
-            raise KeyboardInterrupt
+            now = time.monotonic()
+            if now >= self._deaf_until:
+                # A storm of signals must not overtake the handling of its first one.
+                self._deaf_until = now + DEAF
+                raise KeyboardInterrupt
 
     def open(self) -> None:
         """Lets signals in; a handler may raise from here on, even from this very call."""
+        self._deaf_until = 0.0
         self._armed = True
         _signal.pthread_sigmask(signal.SIG_SETMASK, self._users_mask)
 
     def close(self) -> BaseException | None:
-        """Holds signals again; returns what a handler raised at the last moment."""
+        """Holds signals again; returns what a handler of the user's raised at the last moment."""
         late = None
-        while True:
-            try:
-                mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-                self._armed = False
-                break
-            except BaseException as error:  # noqa: BLE001 - any handler of the user's
-                late = error
-        # In a second try of the loop the mask already is the closed one.
-        if late is None:
-            self._users_mask = mask - {signal.SIGINT}
-        if _signal.getsignal(signal.SIGINT) is not self._interrupt:
-            _signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            self._users_mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _HELD) - {signal.SIGINT}
+        except BaseException as error:  # noqa: BLE001 - it took effect before it raised
+            late = error
+        self._armed = False
+        if _signal.getsignal(signal.SIGINT) is not self._handler:
+            _signal.signal(signal.SIGINT, self._handler)
         return late
 
     def hold(self) -> set | None:
         """Holds signals within user code, for a frame to be sent whole; returns what `release` takes."""
         if self._sending or threading.get_ident() != threading.main_thread().ident:
             return None  # Python handlers run in the main thread only.
-        mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         self._sending = True
-        return mask
+        try:
+            return _signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+        except BaseException:  # A handler of the user's raised in the call, after it had taken effect.
+            self._sending = False
+            _signal.pthread_sigmask(signal.SIG_SETMASK, self._users_mask if self._armed else _HELD)
+            raise
 
     def release(self, mask: set | None) -> None:
         """Lets in what was held; a handler may raise here."""
         if mask is None:
             return
-        self._sending = False
-        _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        finally:
+            self._sending = False
         if self._deferred:
             self._deferred = False
             if self._armed:

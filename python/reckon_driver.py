@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 import reckon_figures
 from reckon_channel import Channel, Signals
 from reckon_shell import Shell, make_shell
-from reckon_streams import Streams, flush_before_subprocesses, refuse_input
+from reckon_streams import Streams, keep_order, refuse_input
 from reckon_traceback import describe_briefly, hide
 from reckon_values import bundle
 
@@ -64,9 +64,9 @@ def prepare() -> dict:
         version = _import(name)
         if version is not None and "." not in name:
             packages[name] = version
-    if "pandas" in sys.modules:
+    if _loaded("pandas"):
         _set_pandas_options()
-    if "matplotlib.pyplot" in sys.modules:
+    if _loaded("matplotlib.pyplot"):
         reckon_figures.set_up(_shell)
     else:
         reckon_figures.set_up_later()
@@ -77,9 +77,8 @@ def prepare() -> dict:
     import uuid  # noqa: F401
 
     with _silenced():
-        _warm(_shell, [*_WARM_CELLS, *(cell for name, cell in _WARM_PACKAGE_CELLS.items() if name in sys.modules)])
-    if "matplotlib.pyplot" in sys.modules:
-        reckon_figures.forget_fonts()
+        _warm(_shell, [*_WARM_CELLS, *(cell for name, cell in _WARM_PACKAGE_CELLS.items() if _loaded(name))])
+    reckon_figures.forget_fonts()
     return {"python": ".".join(map(str, sys.version_info[:3])), "packages": packages}
 
 
@@ -134,7 +133,7 @@ class Driver:
         threading.main_thread()._set_native_id()
         reseed()
         refuse_input(self._streams)
-        flush_before_subprocesses(self._streams)
+        keep_order(self._streams)
         with _silenced():
             _warm(self._shell, _WARM_CELLS)
             self._streams.rest()
@@ -241,14 +240,25 @@ class Driver:
         self._shell.execute(code)
 
     def _as_user(self, work: Callable[[], None]) -> None:
-        """Does `work` with the user's signals let in; what still escapes it is reported."""
-        escaped = None
+        """Does `work` with the user's signals let in; what still escapes it is reported.
+
+        A handler may raise between any two lines until the signals are held, so each try has one around it.
+        """
+        escaped = late = None
         try:
-            self._signals.open()
-            work()
-        except BaseException as error:  # noqa: BLE001 - anything the user may raise
-            escaped = error
-        late = self._signals.close()
+            try:
+                try:
+                    self._signals.open()
+                    work()
+                except BaseException as error:  # noqa: BLE001 - anything the user may raise
+                    escaped = error
+                late = self._signals.close()
+            except BaseException as error:  # noqa: BLE001 - as above
+                late = error
+                self._signals.close()
+        except BaseException as error:  # noqa: BLE001 - as above
+            late = error
+            self._signals.close()
         if escaped is None and late is not None and not isinstance(late, KeyboardInterrupt):
             escaped = late  # An interrupt that came when all was done has nothing left to stop.
         if escaped is not None and self._shell.failure is None:
@@ -356,6 +366,10 @@ def _import(name: str) -> str | None:
     except Exception:  # noqa: BLE001 - a broken package must not break the image
         return None
     return str(getattr(module, "__version__", "unknown"))
+
+
+def _loaded(name: str) -> bool:
+    return sys.modules.get(name) is not None
 
 
 def _import_from_cwd() -> None:

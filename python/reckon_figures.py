@@ -53,6 +53,8 @@ class Figures:
         """Remembers `value` when it is a figure that was just rendered."""
         if is_figure(value):
             self._shown[id(value)] = value
+            # It was drawn; a tight bounding box alone leaves the mark of a change.
+            value.stale = False
 
     def is_shown(self, value: object) -> bool:
         """Whether `value` is a figure that this execution showed and that did not change since."""

@@ -13,8 +13,8 @@ import ctypes
 import functools
 import io
 import os
-import select
 import sys
+import threading
 import time
 
 from reckon_traceback import hide
@@ -26,32 +26,17 @@ QUIET = 0.002
 #: Seconds between two flushes of a burst. With as much for the interpreter lock, output is at most 5 ms old.
 TICK = 0.002
 
+#: Before 3.12.4 text written while another thread's text is being flushed garbles both (CPython issue 119506).
+_TEXT_BREAKS_IN_THREADS = sys.version_info < (3, 12, 4)
+
 NO_INPUT = "there is no interactive input here: give the value in the code instead"
-
-
-class PipeFile(io.FileIO):
-    """A standard descriptor, never closed from here, that counts its writes."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd, "w", closefd=False)
-        self.writes = 0
-
-    def write(self, data) -> int:
-        self.writes += 1
-        while (count := super().write(data)) is None:
-            # A subprocess made the shared pipe non-blocking, and it is full.
-            poll = select.poll()
-            poll.register(self.fileno(), select.POLLOUT)
-            poll.poll()
-        return count
 
 
 class Stream(io.TextIOWrapper):
     """sys.stdout or sys.stderr of a context."""
 
     def __init__(self, fd: int, name: str, flusher: Flusher) -> None:
-        self._raw = PipeFile(fd)
-        buffer = io.BufferedWriter(self._raw, 65536)
+        buffer = io.BufferedWriter(io.FileIO(fd, "w", closefd=False), 65536)
         # A lone surrogate is spelled out; a print must not fail because of what it prints.
         super().__init__(buffer, encoding="utf-8", errors="backslashreplace", newline="\n")
         self.mode = "w"
@@ -60,6 +45,7 @@ class Stream(io.TextIOWrapper):
         self._plain_write = super().write
         self._flushed_at = 0.0
         self._run = 0
+        self.bursting = False
         self.be_sparse()
 
     def __repr__(self) -> str:
@@ -68,6 +54,7 @@ class Stream(io.TextIOWrapper):
     def be_sparse(self) -> None:
         """From here on each write is flushed, until a burst begins."""
         self._run = 0
+        self.bursting = False
         # An attribute of the instance comes before the method; without it a write costs no Python call.
         self.write = self._write_sparse
 
@@ -81,30 +68,28 @@ class Stream(io.TextIOWrapper):
         self._flushed_at = now
         self._run += 1
         if self._run > BURST and self._flusher.watch(self):
+            self.bursting = True
             self.__dict__.pop("write", None)
         else:
             self.flush()
         return count
 
-    def settle(self) -> bool:
-        """Flushes; returns to sparse writing and says True when nothing came since the last call."""
-        before = self._raw.writes
-        self.flush()
-        if self._raw.writes != before:
-            return False
-        self.be_sparse()
-        # What was written before `write` changed; everything later flushes itself.
-        self.flush()
-        return True
+    def _write_watched(self, text: str) -> int:
+        self.__dict__.pop("write", None)
+        return self._plain_write(text)
 
-    @property
-    def bursting(self) -> bool:
-        """Whether writes wait for the flusher."""
-        return "write" not in self.__dict__
+    def tick(self) -> None:
+        """Flushes what a burst has written; ends the burst when nothing came since the last tick."""
+        if "write" in self.__dict__:
+            self.be_sparse()
+        else:
+            # The next write reports that it came, and is the last one to cost a Python call until the next tick.
+            self.write = self._write_watched
+        self.flush()
 
 
 class Flusher:
-    """The thread that flushes the streams during a burst, and ends with it."""
+    """The thread that flushes the streams during a burst."""
 
     def __init__(self) -> None:
         self._streams: list[Stream] = []
@@ -123,14 +108,16 @@ class Flusher:
         self._ended = _thread.allocate_lock()
         self._stop.acquire()
         self._ended.acquire()
+        # Known before it runs, so that an interrupt between these lines leaves no thread that nobody ends.
+        self._pid = os.getpid()
+        self._interval = sys.getswitchinterval()
         try:
             # Not threading.Thread: what the user counts and joins is theirs.
             _thread.start_new_thread(self._run, (self._stop, self._ended))
         except RuntimeError:
+            self._pid = 0
             self._streams.clear()
             return False
-        self._pid = os.getpid()
-        self._interval = sys.getswitchinterval()
         sys.setswitchinterval(min(self._interval, TICK))
         return True
 
@@ -160,10 +147,10 @@ class Flusher:
     def _run(self, stop, ended) -> None:
         try:
             while not stop.acquire(timeout=TICK):
-                for stream in self._streams:
+                for stream in list(self._streams):
                     try:
                         if stream.bursting:
-                            stream.settle()
+                            stream.tick()
                     except (OSError, ValueError):
                         stream.be_sparse()  # Closed, or the host is gone: the writer will see it.
         finally:
@@ -187,6 +174,20 @@ class Streams:
         sys.stdout = sys.__stdout__ = self.stdout
         sys.stderr = sys.__stderr__ = self.stderr
 
+    def share(self) -> None:
+        """Prepares for several threads that print at once."""
+        if not _TEXT_BREAKS_IN_THREADS:
+            return
+        for stream in (self.stdout, self.stderr):
+            if not stream.closed and not stream.write_through:
+                stream.reconfigure(write_through=True)
+
+    def unshare(self) -> None:
+        """Returns to full speed when the user's threads are gone."""
+        if _TEXT_BREAKS_IN_THREADS and self.stdout.write_through and threading.active_count() == 1:
+            for stream in (self.stdout, self.stderr):
+                stream.reconfigure(write_through=False)
+
     def heal(self) -> None:
         """Puts a working stream where user code closed or lost one; one that it replaced stays."""
         if self.stdout.closed:
@@ -195,6 +196,10 @@ class Streams:
             self.stderr = sys.__stderr__ = Stream(2, "stderr", self._flusher)
         if self.stdin.closed:
             self.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        self.unshare()
+        for fd in (1, 2):
+            if not os.get_blocking(fd):
+                os.set_blocking(fd, True)  # A subprocess made the shared pipe non-blocking.
         for name in ("stdin", "stdout", "stderr"):
             current = getattr(sys, name, None)
             if current is not getattr(self, name) and _lost(current):
@@ -279,20 +284,22 @@ def refuse_input(streams: Streams) -> None:
     getpass.getpass = read_password
 
 
-def flush_before_subprocesses(streams: Streams) -> None:
-    """Keeps the order of output: what was printed leaves before a subprocess can write."""
+def keep_order(streams: Streams) -> None:
+    """Makes printed text leave before a subprocess can write, and prepares the streams before a thread can print."""
     import subprocess
 
-    def flushing(function):
-        @functools.wraps(function)
-        def call(*args, **kwargs):
-            streams.flush()
-            return function(*args, **kwargs)
+    subprocess.Popen._execute_child = _after(streams.flush, subprocess.Popen._execute_child)
+    os.system = _after(streams.flush, os.system)
+    threading.Thread.start = _after(streams.share, threading.Thread.start)
 
-        return call
 
-    subprocess.Popen._execute_child = flushing(subprocess.Popen._execute_child)
-    os.system = flushing(os.system)
+def _after(first, function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        first()
+        return function(*args, **kwargs)
+
+    return call
 
 
 hide(Streams.heal.__code__)

@@ -151,6 +151,11 @@ class Context:
     def interrupt(self) -> None:
         os.kill(self.pid, signal.SIGINT)
 
+    def state(self) -> str:
+        """Returns the kernel's letter for what the process does: R runs, S sleeps."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()[0]
+
     def close(self) -> int:
         """Closes the channel; returns the exit status of the driver."""
         self.host.close()
@@ -212,6 +217,7 @@ class Context:
             if self.host in readable:
                 data = self.host.recv(1 << 20)
                 if not data:
+                    self._drain(execution)
                     raise EOFError(f"the driver is gone; so far: {execution.events!r}"[:2000])
                 self._buffer += data
             if meanwhile is not None and meanwhile(execution):

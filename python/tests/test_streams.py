@@ -108,7 +108,8 @@ class Streams(unittest.TestCase):
         self.assertEqual(execution.stdout, "kept\n")
 
     def test_a_full_non_blocking_pipe_is_waited_for(self):
-        code = "import os\nos.set_blocking(1, False)\nfor i in range(30): print('z' * 1_000_000)"
+        self.context.run("import os; os.set_blocking(1, False)")
+        code = "for i in range(30): print('z' * 1_000_000)"
         execution = self.context.run(code)
         self.assertEqual((execution.status, len(execution.stdout)), ("ok", 30 * 1_000_001))
 
