@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 /// A request's headers have to be there by then (slow loris); an idle connection ends then too.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// Headers beyond this are refused with 431.
-const HEADER_BYTES: usize = 64 * 1024;
+const HEADER_BYTES: usize = 32 * 1024;
 /// A reader that takes nothing for so long is gone.
 const WRITE_STALLED: Duration = Duration::from_secs(60);
 
@@ -33,7 +33,7 @@ pub(crate) async fn serve(stream: TcpStream, router: Router, draining: Cancellat
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Patient { inner: stream, stalled: None });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HEADER_BYTES);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_header_size(HEADER_BYTES);
     let mut connection = pin!(http.serve_connection(stream, TowerToHyperService::new(router)));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -1,6 +1,8 @@
 //! A problem as an HTTP response: the status of each code, in the native API's shape or as the
 //! plain string of `/run`.
 
+use std::io::ErrorKind;
+
 use axum::{
     Json,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -50,7 +52,22 @@ impl From<Problem> for Refusal {
 
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
-        error.to_problem().into()
+        let EngineError::File { source, .. } = &error else { return error.to_problem().into() };
+        let words = error.to_string();
+        match source.kind() {
+            // A path through a file, a link or to a directory: the caller's, not ours.
+            ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename => Problem::new(ProblemCode::InvalidRequest, words).into(),
+            ErrorKind::PermissionDenied => Problem::new(ProblemCode::Forbidden, words).into(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                let problem =
+                    Problem::new(ProblemCode::TooLarge, words).with_hint("delete files of the sandbox");
+                Self::from(problem).with_status(StatusCode::INSUFFICIENT_STORAGE)
+            }
+            _ => error.to_problem().into(),
+        }
     }
 }
 
