@@ -25,10 +25,7 @@ pub(super) fn test(project: &Project) -> Result<Tally> {
         let skip = Skip::new("python", "python/tests", python::MEND);
         return Ok(Tally::of_skip(skip));
     }
-    let python = match image_python(project) {
-        Some(python) => python,
-        None => environment_of_lock(project)?,
-    };
+    let python = image_python(project)?;
     let mut command = bounded(&python);
     command
         .args(["-m", "unittest", "discover", "--verbose", "-s", "tests"])
@@ -65,23 +62,11 @@ fn has_tests(directory: &Path) -> bool {
 }
 
 /// Asks the binary for the Python of its default image, which it builds on first use.
-fn image_python(project: &Project) -> Option<PathBuf> {
+fn image_python(project: &Project) -> Result<PathBuf> {
     let mut command = bounded(&project.target.join("debug/reckon"));
     command.args(["image", "build", "--json"]);
-    let text = running::stdout_of(&mut command).ok()?;
-    let answer: Value = serde_json::from_str(text.lines().last()?).ok()?;
-    let python = PathBuf::from(answer["python"].as_str()?);
-    python.exists().then_some(python)
-}
-
-/// Returns a Python with the image's locked packages, made without the binary.
-fn environment_of_lock(project: &Project) -> Result<PathBuf> {
-    let lock = project.root.join("python/core.lock");
-    let recipe = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;
-    let lock = lock.to_string_lossy();
-    python::environment(
-        &project.target.join("python-tests"),
-        &recipe,
-        &["--require-hashes", "--only-binary", ":all:", "-r", &lock],
-    )
+    let text = running::stdout_of(&mut command)?;
+    let answer: Value = serde_json::from_str(&text).context("reckon image build --json")?;
+    let python = answer["python"].as_str().context("the image has a python")?;
+    Ok(PathBuf::from(python))
 }
