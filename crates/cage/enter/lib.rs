@@ -163,6 +163,10 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
         step(7, syscall(nr::SETRESUID, [plan.uid as usize, plan.uid as usize, plan.uid as usize, 0, 0, 0]))?;
         // A change of uid makes a process undumpable, and then /proc/self belongs to root.
         step(8, syscall(nr::PRCTL, [4, 1, 0, 0, 0, 0]))?; // PR_SET_DUMPABLE
+        if plan.init_pidfd < 0 {
+            // No pid namespace ends this process with its room: it goes when the nursery does.
+            step(8, syscall(nr::PRCTL, [1, 9, 0, 0, 0, 0]))?; // PR_SET_PDEATHSIG, SIGKILL
+        }
         for limit in plan.limits.iter().take(plan.limit_count as usize) {
             let both = [limit.value, limit.value];
             step(9, syscall(nr::PRLIMIT64, [0, limit.resource as usize, both.as_ptr() as usize, 0, 0, 0]))?;

@@ -98,7 +98,7 @@ impl WorkspaceMaps {
 /// Makes a user namespace with this mapping and no process in it.
 fn user_namespace(map: &str) -> Result<OwnedFd, Error> {
     let (gate_reader, gate_writer) = io::pipe().named("pipe")?;
-    match sys::clone_process(sys::namespace::USER).named("clone3(CLONE_NEWUSER)")? {
+    match sys::clone_process(sys::namespace::USER).map_err(|source| refused(&source))? {
         Cloned::Child => {
             drop(gate_writer);
             // Sleeps until the parent has opened the namespace and closes its end, or dies.

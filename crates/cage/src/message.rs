@@ -16,12 +16,20 @@ pub struct WardenConfig {
     pub visible: Vec<Visible>,
     /// Files that every room sees beside that: path and content.
     pub files: Vec<(PathBuf, String)>,
-    /// The program from which contexts are forked.
+    /// The program from which contexts are forked. Without arguments there is none: the warden builds one room to see
+    /// that it can, says what stands, and ends.
     pub zygote: Program,
     /// Where Reckon's own files are seen from inside; without namespaces a private directory of the host.
     pub own: PathBuf,
     /// The server that asks; on cgroup v2 it may be moved into a leaf beside the rooms.
     pub server_pid: u32,
+}
+
+impl WardenConfig {
+    /// Returns whether only the walls are to be tried: there is no zygote to start.
+    pub fn is_survey(&self) -> bool {
+        self.zygote.arguments.is_empty()
+    }
 }
 
 /// A program with its arguments and its whole environment.

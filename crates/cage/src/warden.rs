@@ -28,6 +28,7 @@ use crate::{
     error::{Error, Named},
     identity::{self, RANGE_LENGTH, Uids, WorkspaceMaps},
     message::{Act, Notice, Ready, Request, RoomLimits, WardenConfig},
+    room::{self, RoomPlan},
     root,
     sys::{self, Cloned, MountChange, namespace},
     walls::{self, Walls},
@@ -61,12 +62,13 @@ pub fn main() -> Result<(), Error> {
     let config: WardenConfig = serde_json::from_reader(File::from(file))
         .map_err(|error| Error::Protocol(format!("read the configuration: {error}")))?;
     match Warden::start(&engine, config) {
+        Ok(warden) if warden.config.is_survey() => {
+            warden.finish();
+            Ok(())
+        }
         Ok(warden) => warden.serve(),
         Err(error) => {
-            let (what, mend) = match error {
-                Error::Refused { what, mend } => (what, mend),
-                other => (other.to_string(), String::new()),
-            };
+            let (what, mend) = explain(error);
             let _ = engine.send(&Notice::Unable { what, mend }, &[]);
             Ok(())
         }
@@ -394,28 +396,55 @@ fn become_nursery(
     parts: Vec<root::Detached>,
     files: &[(&str, &[u8])],
 ) -> ! {
-    let prepared = File::from(OwnedFd::from(gate))
+    let settled = File::from(OwnedFd::from(gate))
         .read_exact(&mut [0])
         .named("wait for the mapping")
-        .and_then(|()| settle_nursery(config, uids, parts, files))
+        .and_then(|()| settle_nursery(config, uids, parts, files));
+    if config.is_survey() {
+        let hello = settled.and_then(|()| try_room(config, uids)).map(|()| serde_json::Value::Null);
+        let _ = channel.send(&hello.map_err(explain), &[]);
+        sys::exit_now(0)
+    }
+    let prepared = settled
         .and_then(|()| channel.as_fd().try_clone_to_owned().named("dup the channel"))
         .and_then(|own| Nursery::start(config.clone(), Channel::from_fd(own)));
     let status = match prepared {
         Ok((nursery, hello)) => {
             let _ = channel.send(&Hello::Ok(hello), &[]);
             drop(channel);
-            nursery.serve().map_or(1, |()| 0)
+            let status = nursery.serve().map_or(1, |()| 0);
+            if !config.namespaces {
+                nursery::kill_descendants();
+            }
+            status
         }
         Err(error) => {
-            let hello = match error {
-                Error::Refused { what, mend } => (what, mend),
-                other => (other.to_string(), String::new()),
-            };
-            let _ = channel.send(&Hello::Err(hello), &[]);
+            let _ = channel.send(&Hello::Err(explain(error)), &[]);
             1
         }
     };
     sys::exit_now(status)
+}
+
+fn explain(error: Error) -> (String, String) {
+    match error {
+        Error::Refused { what, mend } => (what, mend),
+        other => (other.to_string(), String::new()),
+    }
+}
+
+/// Builds one room and ends it: the part of a survey that no reading of settings replaces.
+fn try_room(config: &WardenConfig, uids: Uids) -> Result<(), Error> {
+    if !config.namespaces {
+        return Ok(());
+    }
+    let init = embedded::init()?;
+    let map = uids.room_map(1);
+    let plan = RoomPlan { map: &map, tmp_bytes: 1 << 20, procs: &[], init: init.as_fd() };
+    let (_, pidfd) = room::build(&plan)?;
+    rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).named("kill the trial room")?;
+    let options = rustix::process::WaitIdOptions::EXITED;
+    rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.as_fd()), options).named("waitid").map(drop)
 }
 
 /// The list of acts between clone and the zygote's start.

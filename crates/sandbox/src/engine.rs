@@ -106,11 +106,23 @@ struct Live {
     reserved: usize,
 }
 
+/// Tries the walls without an image: starts a warden that builds one room and ends. `directory` exists and is on the
+/// file system where workspaces will be.
+pub async fn survey(
+    warden: &[OsString],
+    directory: &std::path::Path,
+    isolation: Isolation,
+) -> Result<Vec<Check>, EngineError> {
+    let (warden, ready) = Warden::start(warden, &start::survey_config(directory, isolation)).await?;
+    warden.stop().await;
+    Ok(checks::of_engine(isolation, &ready))
+}
+
 impl Engine {
     /// Starts the warden, the zygote and the pool. Returns once a context can be made.
     pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
         config.limits.check()?;
-        let directory = start::directories(&config.data_dir)?;
+        let directory = start::directories(&config)?;
         let warden_config = start::warden_config(&config, &directory)?;
         let (warden, ready) = Warden::start(&config.warden, &warden_config).await?;
         let trash = Trash::start(&config.data_dir, &directory)?;

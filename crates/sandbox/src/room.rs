@@ -163,7 +163,10 @@ impl Connection {
             context: number,
             open_files: limits.open_files,
             file_bytes: limits.file_bytes,
-            processes: stand_ins.pids.then_some(limits.pids.into()),
+            processes: stand_ins.pids.then(|| {
+                let others = if stand_ins.counts_own { own_threads() } else { 0 };
+                u64::from(limits.pids) + others
+            }),
             data_bytes: stand_ins.memory.then_some(limits.memory_bytes),
         };
         let descriptors = [theirs.as_fd(), stdout_writer.as_fd(), stderr_writer.as_fd()];
@@ -236,6 +239,21 @@ impl ProcessHandle {
             tracing::debug!(%error, "signal a context");
         }
     }
+}
+
+/// Counts the threads that this user runs now, anywhere on the host.
+fn own_threads() -> u64 {
+    let own = rustix::process::getuid().as_raw();
+    let threads = |status: &str| {
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let uid: u32 = field("Uid:")?.split_whitespace().next()?.parse().ok()?;
+        (uid == own).then(|| field("Threads:")?.trim().parse::<u64>().ok())?
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok())
+        .filter_map(|status| threads(&status))
+        .sum()
 }
 
 fn room_limits(limits: &Limits) -> RoomLimits {

@@ -27,17 +27,41 @@ const PYTHON: [(&str, &str); 8] = [
 ];
 
 /// Makes the data directory and the one that holds sandboxes. Returns the latter.
-pub(crate) fn directories(data_dir: &Path) -> Result<PathBuf, EngineError> {
-    let sandboxes = data_dir.join("sandboxes");
-    // Nobody but the owner may pass; rooms get their part by descriptor.
+pub(crate) fn directories(config: &EngineConfig) -> Result<PathBuf, EngineError> {
+    let sandboxes = config.data_dir.join("sandboxes");
+    // Nobody but the owner may pass; rooms get their part by descriptor. Without rooms code of another uid must pass.
+    let passable = config.isolation == Isolation::Process && rustix::process::geteuid().is_root();
     DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(if passable { 0o711 } else { 0o700 })
         .create(&sandboxes)
         .map_err(|source| EngineError::Io { act: format!("make {}", sandboxes.display()), source })?;
-    sandboxes
+    let sandboxes = sandboxes
         .canonicalize()
-        .map_err(|source| EngineError::Io { act: format!("resolve {}", sandboxes.display()), source })
+        .map_err(|source| EngineError::Io { act: format!("resolve {}", sandboxes.display()), source })?;
+    if passable {
+        check_passable(&sandboxes, "--data /var/lib/reckon")?;
+        check_passable(&config.image.root, "--image-dir /var/cache/reckon/images")?;
+    }
+    Ok(sandboxes)
+}
+
+/// Refuses to start where code that runs under another uid could not reach its own files.
+fn check_passable(path: &Path, mend: &str) -> Result<(), EngineError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let closed = path
+        .ancestors()
+        .find(|part| std::fs::metadata(part).is_ok_and(|found| found.permissions().mode() & 0o001 == 0));
+    match closed {
+        None => Ok(()),
+        Some(closed) => Err(EngineError::Isolation {
+            what: format!(
+                "started as root in the tier `process`, code runs under another uid, which may not pass {}",
+                closed.display()
+            ),
+            mend: format!("start with `{mend}`"),
+        }),
+    }
 }
 
 /// Returns what the warden needs to know.
@@ -62,6 +86,19 @@ pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<W
         own,
         server_pid: std::process::id(),
     })
+}
+
+/// Returns what a warden needs to know that only tries the walls.
+pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenConfig {
+    WardenConfig {
+        namespaces: isolation == Isolation::Room,
+        workspaces: directory.to_owned(),
+        visible: visible::of_system(),
+        files: Vec::new(),
+        zygote: Program { arguments: Vec::new(), environment: Vec::new() },
+        own: directory.to_owned(),
+        server_pid: std::process::id(),
+    }
 }
 
 /// Removes what [`warden_config`] wrote on the host.

@@ -36,15 +36,21 @@ pub(crate) const IMAGE: &str = "/opt/reckon";
 
 /// Returns what rooms of this image see.
 pub(crate) fn of_image(image: &Image) -> Vec<Visible> {
-    let mut visible = Vec::new();
-    for path in SYSTEM.into_iter().chain(CONFIGURATION) {
-        show(Path::new(path), &mut visible);
-    }
+    let mut visible = of_system();
     visible.push(Visible::Moved(image.root.clone(), PathBuf::from(IMAGE)));
     for directory in &image.visible_dirs {
         if *directory != image.root && !covered(directory, &visible) {
             show(directory, &mut visible);
         }
+    }
+    visible
+}
+
+/// Returns what rooms of any image see.
+pub(crate) fn of_system() -> Vec<Visible> {
+    let mut visible = Vec::new();
+    for path in SYSTEM.into_iter().chain(CONFIGURATION) {
+        show(Path::new(path), &mut visible);
     }
     visible.extend(DEVICES.into_iter().map(PathBuf::from).filter(|path| path.exists()).map(Visible::Device));
     visible

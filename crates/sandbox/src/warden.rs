@@ -32,14 +32,17 @@ const IN_FLIGHT: usize = 32;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StandIns {
     pub(crate) pids: bool,
+    /// The kernel counts the host user's other processes too: no user namespace stands between.
+    pub(crate) counts_own: bool,
     pub(crate) memory: bool,
 }
 
 impl StandIns {
-    fn of(ready: &Ready) -> Self {
+    fn of(ready: &Ready, namespaces: bool) -> Self {
         let missing =
             |name: &str| ready.missing_controllers.iter().any(|(controller, ..)| controller == name);
-        Self { pids: missing("pids"), memory: missing("memory") }
+        let counts_own = !namespaces && ready.owner.0 == u32::MAX;
+        Self { pids: missing("pids"), counts_own, memory: missing("memory") }
     }
 }
 
@@ -98,7 +101,7 @@ impl Warden {
             socket,
             numbers: AtomicU64::new(1),
             slots: Semaphore::new(IN_FLIGHT),
-            stand_ins: StandIns::of(&ready),
+            stand_ins: StandIns::of(&ready, config.namespaces),
             state: Mutex::default(),
             child: Mutex::new(Some(child)),
             hearing: Mutex::new(None),

@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use reckon_protocol::{EventKind, LimitHit, Limits, Status};
-use reckon_sandbox::{Execute, SandboxSpec};
+use reckon_sandbox::{EngineError, Execute, Isolation, SandboxSpec};
 use support::{House, run};
 
 /// Opens an engine or skips, with the name of the calling test.
@@ -273,6 +273,52 @@ assert len(processes) == 2, processes
     let outcome = run(&sandbox, code).await;
     assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
     house.close().await;
+}
+
+#[tokio::test]
+async fn the_walls_are_tried_without_an_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let warden = [env!("CARGO_BIN_EXE_reckon-warden").into()];
+    match reckon_sandbox::survey(&warden, directory.path(), Isolation::Room).await {
+        Ok(checks) => assert!(checks.iter().any(|check| check.name == "namespaces"), "{checks:?}"),
+        Err(error @ EngineError::Isolation { .. }) => {
+            reckon_e2e::skip("isolation", "the_walls_are_tried_without_an_image", &error.to_string());
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn the_weaker_tier_runs_code_and_still_closes_files_and_network() {
+    let test = "the_weaker_tier_runs_code_and_still_closes_files_and_network";
+    if rustix::process::geteuid().is_root() {
+        // Root's cache is closed to other uids, and the engine says so before it starts anything.
+        let error = House::with_error(|config| config.isolation = Isolation::Process).await;
+        assert!(matches!(error, Some(EngineError::Isolation { .. }) | None), "{error:?}");
+        return;
+    }
+    let house = House::with(test, |config| config.isolation = Isolation::Process).await.unwrap();
+    let sandbox = house.sandbox().await;
+    let code = "
+import os, socket, subprocess
+open('mine.txt', 'w').write('x')
+subprocess.Popen(['sleep', '6161'], start_new_session=True)
+for path in ['/tmp/evil', os.path.expanduser('~/evil'), '/etc/hostname']:
+    try:
+        open(path, 'r' if 'etc' in path else 'w')
+    except OSError:
+        pass
+    else:
+        raise AssertionError(path)
+try:
+    socket.create_connection(('127.0.0.1', 22), timeout=1)
+except PermissionError:
+    pass
+";
+    let outcome = run(&sandbox, code).await;
+    assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
+    house.close().await;
+    assert!(!processes().iter().any(|line| line.contains("sleep\u{0}6161")));
 }
 
 #[tokio::test]

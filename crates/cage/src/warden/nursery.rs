@@ -34,6 +34,8 @@ pub(crate) struct Order {
 /// Events of one wait; more come with the next.
 const EVENTS: usize = 64;
 const WARDEN: u64 = 0;
+/// How often orphans are looked for where no init reaps them.
+const STRANGERS: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// A child whose end matters.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +93,8 @@ impl Nursery {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let timeout = if self.config.namespaces { None } else { Some(&STRANGERS) };
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout) {
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(source) => return Err(source).named("epoll_wait"),
@@ -102,6 +105,9 @@ impl Nursery {
                 } else if !self.order()? {
                     return Ok(());
                 }
+            }
+            if !self.config.namespaces {
+                self.reap_strangers();
             }
         }
     }
@@ -258,6 +264,17 @@ impl Nursery {
         self.say(&Notice::ZygoteEnded { message }, &[])
     }
 
+    /// Reaps what contexts without a pid namespace left behind; this process is their subreaper.
+    fn reap_strangers(&self) {
+        let own: HashSet<Pid> =
+            self.rooms.values().flat_map(|room| room.contexts.values().copied()).collect();
+        for pid in children() {
+            if pid != self.zygote.pid && !own.contains(&pid) {
+                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+            }
+        }
+    }
+
     fn watch(&mut self, child: Child, pidfd: OwnedFd) -> Result<(), Error> {
         let token = self.next_token;
         self.next_token += 1;
@@ -274,6 +291,27 @@ impl Nursery {
             result => result.named("answer the warden"),
         }
     }
+}
+
+/// Kills whatever is below this process, generation by generation, until nothing is left.
+pub(crate) fn kill_descendants() {
+    loop {
+        let pids = children();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            // Its own children become ours, and come next.
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        }
+    }
+}
+
+fn children() -> Vec<Pid> {
+    let path = format!("/proc/self/task/{}/children", rustix::thread::gettid().as_raw_nonzero());
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 fn gone(room: u64) -> Error {

@@ -26,6 +26,7 @@ const LAST_WORDS: u64 = 4096;
 
 /// A running zygote.
 pub(crate) struct Zygote {
+    pub(crate) pid: Pid,
     channel: Channel,
     stderr: std::fs::File,
 }
@@ -58,7 +59,7 @@ impl Zygote {
             arguments.first().ok_or_else(|| Error::Protocol("the zygote has no program".into()))?;
         let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
         let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
-        let pidfd = match sys::clone_process(0).named("fork the zygote")? {
+        let (pid, pidfd) = match sys::clone_process(0).named("fork the zygote")? {
             Cloned::Child => {
                 let failed = become_zygote(&theirs, stderr.as_fd())
                     .err()
@@ -67,10 +68,10 @@ impl Zygote {
                 let _ = rustix::io::write(&stderr, text.as_bytes());
                 sys::exit_now(127)
             }
-            Cloned::Parent(_, pidfd) => pidfd,
+            Cloned::Parent(pid, pidfd) => (pid, pidfd),
         };
         drop(theirs);
-        let mut zygote = Self { channel: ours, stderr: stderr.into() };
+        let mut zygote = Self { pid, channel: ours, stderr: stderr.into() };
         match zygote.receive() {
             Ok(Answer::Ready(hello)) => Ok((zygote, pidfd, hello)),
             Ok(Answer::Failed(message)) => {

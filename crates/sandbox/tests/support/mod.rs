@@ -22,9 +22,22 @@ impl House {
         Self::with(test, |_| {}).await
     }
 
-    pub async fn with(test: &str, change: impl FnOnce(&mut EngineConfig)) -> Option<Self> {
+    /// Returns how starting fails; an engine that starts is ended again.
+    pub async fn with_error(change: impl FnOnce(&mut EngineConfig)) -> Option<EngineError> {
         let directory = tempfile::tempdir().unwrap();
-        let mut config = EngineConfig {
+        let mut config = Self::config(&directory).await;
+        change(&mut config);
+        match Engine::start(config).await {
+            Ok(engine) => {
+                engine.shutdown().await;
+                None
+            }
+            Err(error) => Some(error),
+        }
+    }
+
+    async fn config(directory: &TempDir) -> EngineConfig {
+        EngineConfig {
             data_dir: directory.path().join("data"),
             image: core_image().await,
             isolation: Isolation::Room,
@@ -32,7 +45,12 @@ impl House {
             max_sandboxes: 64,
             limits: Limits::default(),
             warden: vec![env!("CARGO_BIN_EXE_reckon-warden").into()],
-        };
+        }
+    }
+
+    pub async fn with(test: &str, change: impl FnOnce(&mut EngineConfig)) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Self::config(&directory).await;
         change(&mut config);
         match Engine::start(config).await {
             Ok(engine) => Some(Self { engine, directory }),
