@@ -281,16 +281,17 @@ class TurnView {
     const list = make("ul", "files");
     const drawn = this.current?.node.querySelector(".figure");
     // A displayed figure is on the screen already; its saved copy needs no second picture.
-    for (const file of event.files) list.append(fileItem(file, !(drawn && /^plot-\d+\.(png|jpg)$/.test(file.name))));
+    for (const file of event.files) list.append(fileItem(file, !drawn));
     this.body.append(list);
     this.last = null;
   }
   answer() { this.done = true; }
   problem(event) { this.fail(event.message + (event.hint ? " (" + event.hint + ")" : "")); }
   fail(words) { this.done = true; this.body.append(Object.assign(make("div", "failure", words), { role: "alert" })); }
+  stop() { this.done = true; this.body.append(make("p", "note", "Stopped. The session goes on.")); }
   end() {
     this.wait.remove();
-    for (const run of this.runs.values()) if (run.node.dataset.state === "running") { run.node.dataset.state = "bad"; run.stated.textContent = "not finished"; }
+    for (const run of this.runs.values()) if (run.node.dataset.state === "running") { run.node.dataset.state = "ended"; run.stated.textContent = "not finished"; }
   }
 }
 function bundle(data) {
@@ -337,7 +338,7 @@ async function ask(prompt) {
     for await (const event of events(response)) view.show(event);
     if (!view.done) view.fail("The connection ended before the answer did.");
   } catch (error) {
-    view.fail(error.name === "AbortError" ? "Stopped." : error.message);
+    if (error.name === "AbortError") view.stop(); else view.fail(error.message);
   }
   view.end();
   state.running = null;
