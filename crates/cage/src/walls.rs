@@ -111,9 +111,14 @@ impl Walls {
     }
 }
 
-/// Returns the seccomp program as bytes.
-pub(crate) fn filter() -> Result<Vec<u8>, Error> {
-    Ok(seccomp::compile(&seccomp::policy::default_policy())?.as_bytes().to_vec())
+/// Returns the seccomp program as bytes. Without a network namespace the internet is closed by it.
+pub(crate) fn filter(namespaces: bool) -> Result<Vec<u8>, Error> {
+    let policy = if namespaces {
+        seccomp::policy::default_policy()
+    } else {
+        seccomp::policy::policy_without_network()
+    };
+    Ok(seccomp::compile(&policy)?.as_bytes().to_vec())
 }
 
 /// Returns the version of landlock to use, 0 where the kernel has none.

@@ -339,7 +339,7 @@ fn start_nursery(
     landlock: u32,
 ) -> Result<(Channel, serde_json::Value), Error> {
     let parts = if config.namespaces { root::detach(&config.visible)? } else { Vec::new() };
-    let filter = walls::filter()?;
+    let filter = walls::filter(config.namespaces)?;
     let plan = if config.namespaces {
         Walls::of_rooms(landlock)
     } else {

@@ -108,3 +108,26 @@ pub fn default_policy() -> Policy {
     Policy::parse(DEFAULT_TEXT, Architecture::NATIVE)
         .expect("the embedded policy is parsed for every architecture by the tests")
 }
+
+/// Returns the default policy less the internet: for contexts that have no network namespace of their own.
+pub fn policy_without_network() -> Policy {
+    let internet = |line: &&str| !(line.starts_with("socket ") && line.contains("in (2, 10)"));
+    let text: Vec<_> = DEFAULT_TEXT.lines().filter(internet).collect();
+    Policy::parse(&text.join("\n"), Architecture::NATIVE).expect("the embedded policy less some rules, as tested")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_network_only_the_rules_for_internet_sockets_are_gone() {
+        let number = Architecture::NATIVE.number("socket").expect("a system call");
+        let (whole, less) = (default_policy(), policy_without_network());
+        let rules = |policy: &Policy| match &policy.syscalls[&number] {
+            Verdict::Checked { rules, .. } => rules.len(),
+            Verdict::Always(_) => 0,
+        };
+        assert_eq!((rules(&whole) - rules(&less), rules(&less)), (3, 2));
+    }
+}
