@@ -7,8 +7,8 @@ use reckon_sandbox::Isolation;
 
 use crate::{
     commands::{
-        ask::Ask, completions::Completions, config::ConfigCommand, doctor::Doctor, exec::Exec,
-        image::ImageCommand, init::Init, models::Models, serve::Serve,
+        ask::Ask, bench_engine::BenchEngine, completions::Completions, config::ConfigCommand, doctor::Doctor,
+        exec::Exec, image::ImageCommand, init::Init, models::Models, serve::Serve,
     },
     config::{Bytes, Flags, Period, SettingKind as _},
     env::Environment,
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(ImageCommand),
     Completions(Completions),
+    #[command(hide = true)]
+    BenchEngine(BenchEngine),
 }
 
 /// Which model answers.

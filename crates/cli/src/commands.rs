@@ -1,6 +1,7 @@
 //! The commands, one file each. A command finds its configuration, does its work and says how it ended.
 
 pub(crate) mod ask;
+pub(crate) mod bench_engine;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -51,5 +52,6 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> anyhow::Result<Exit> {
         Command::Models(models) => models::run(&models, &call),
         Command::Image(command) => image::run(&command, &call),
         Command::Completions(completions) => completions::run(&completions),
+        Command::BenchEngine(bench) => bench_engine::run(&bench, &call),
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     OneShot,
     /// A server.
     Serve,
+    /// One sandbox after the other with nothing built ahead, to measure that.
+    Bare,
 }
 
 /// A running engine and what must outlive it.
@@ -71,6 +73,7 @@ pub(crate) async fn engine(
     let (ground, pool) = match purpose {
         Purpose::Serve => (Ground::of_server(&data)?, sandbox.pool),
         Purpose::OneShot => (Ground::of_command(&data.join("one-shot"))?, 1),
+        Purpose::Bare => (Ground::of_command(&data.join("one-shot"))?, 0),
     };
     let config = EngineConfig {
         data_dir: ground.path().to_owned(),
@@ -123,7 +126,7 @@ fn no_home(setting: &str, flag: &str) -> anyhow::Error {
 }
 
 /// This very program, with the hidden command that makes it the warden.
-fn warden() -> anyhow::Result<Vec<std::ffi::OsString>> {
+pub(crate) fn warden() -> anyhow::Result<Vec<std::ffi::OsString>> {
     let program = std::env::current_exe().context("find this program")?;
     Ok(vec![program.into(), "warden".into()])
 }

@@ -64,6 +64,7 @@ async fn examine(effective: &Effective, call: &Call) -> anyhow::Result<(Vec<Chec
     let data = data(effective, call);
     let mut checks = match (image.state, data.state) {
         (CheckState::Works, CheckState::Works) => isolation(effective, call).await,
+        (_, CheckState::Works) => without_image(effective, call, image.mend.clone()).await,
         _ => vec![check(
             TRIAL,
             CheckState::Missing,
@@ -112,6 +113,21 @@ fn writable(directory: &Path) -> anyhow::Result<()> {
     let probe = directory.join(format!(".doctor-{}", std::process::id()));
     fs::write(&probe, b"").with_context(|| format!("write into {}", directory.display()))?;
     fs::remove_file(&probe).with_context(|| format!("remove {}", probe.display()))
+}
+
+/// Tries the walls alone, which needs no image.
+async fn without_image(effective: &Effective, call: &Call, mend: Option<String>) -> Vec<Check> {
+    let isolation = effective.config.sandbox.isolation;
+    let tried = async {
+        let directory = start::data_dir(effective, &call.environment)?;
+        Ok(reckon_sandbox::survey(&start::warden()?, &directory, isolation).await?)
+    };
+    let mut checks = tried.await.unwrap_or_else(|error: anyhow::Error| {
+        let mend = hints(&error).into_iter().next();
+        vec![check("isolation", CheckState::Missing, format!("{error:#}"), mend)]
+    });
+    checks.push(check(TRIAL, CheckState::Missing, "not tried: there is no image yet".to_owned(), mend));
+    checks
 }
 
 /// Starts the engine, asks it for its walls and runs a cell: the one check that cannot be wrong.
