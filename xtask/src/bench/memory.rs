@@ -24,6 +24,8 @@ pub(super) struct Memory {
 struct Process {
     pid: u32,
     parent: u32,
+    /// How many pid namespaces it is in: a room's is one below the zygote's.
+    depth: usize,
     /// Its command line and short name, in lower case.
     words: String,
 }
@@ -65,41 +67,51 @@ fn process(pid: u32) -> Option<Process> {
     let name = head.split_once('(')?.1;
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    Some(Process { pid, parent, words: format!("{name} {line}").to_lowercase() })
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let depth = pids.split_whitespace().count();
+    Some(Process { pid, parent, depth, words: format!("{name} {line}").to_lowercase() })
 }
 
 /// Returns which part of the tree a process is, or nothing if it is not of the tree.
 ///
-/// A context keeps the command line of the zygote that it was forked from, so only the
-/// topmost process of that name is the zygote.
+/// A context keeps the command line of the zygote that it was forked from, but lives in a
+/// room, so it is deeper in the pid namespaces than any zygote of the tree.
 fn part_of(process: &Process, processes: &[Process], server: u32) -> Option<Part> {
     if process.pid == server {
         return Some(Part::Server);
     }
-    let ancestors = ancestors(process, processes);
-    if !ancestors.iter().any(|ancestor| ancestor.pid == server) {
+    if !is_below(process, processes, server) {
         return None;
     }
     let is_zygote = |process: &Process| process.words.contains("zygote");
+    let is_in_room = || {
+        processes
+            .iter()
+            .filter(|other| is_zygote(other) && other.depth < process.depth)
+            .any(|other| is_below(other, processes, server))
+    };
     Some(match () {
-        () if is_zygote(process) && !ancestors.iter().any(|one| is_zygote(one)) => Part::Zygote,
+        () if is_in_room() => Part::Rooms,
+        () if is_zygote(process) => Part::Zygote,
         () if process.words.contains("warden") => Part::Warden,
         () => Part::Rooms,
     })
 }
 
-fn ancestors<'all>(process: &Process, processes: &'all [Process]) -> Vec<&'all Process> {
-    let mut found: Vec<&Process> = Vec::new();
+fn is_below(process: &Process, processes: &[Process], server: u32) -> bool {
     let mut parent = process.parent;
     // The table is not read at one instant; a pid that is used again must not make a ring.
-    while found.len() < processes.len() {
+    for _ in processes {
+        if parent == server {
+            return true;
+        }
         let Some(next) = processes.iter().find(|other| other.pid == parent) else {
-            break;
+            return false;
         };
         parent = next.parent;
-        found.push(next);
     }
-    found
+    false
 }
 
 /// Returns resident and proportional memory in MB.
@@ -118,27 +130,29 @@ fn megabytes(text: &str, key: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn named(pid: u32, parent: u32, words: &str) -> Process {
-        Process { pid, parent, words: words.to_owned() }
+    fn named(pid: u32, parent: u32, depth: usize, words: &str) -> Process {
+        Process { pid, parent, depth, words: words.to_owned() }
     }
 
     #[test]
     fn the_tree_is_divided_into_its_parts() {
         let all = [
-            named(1, 0, "init"),
-            named(10, 1, "reckon reckon serve"),
-            named(11, 10, "reckon reckon warden"),
-            named(12, 11, "python3 python3 zygote.py"),
-            named(13, 12, "python3 python3 zygote.py"),
-            named(14, 11, "init"),
-            named(15, 14, "sleep sleep 9"),
-            named(20, 1, "reckon reckon serve"),
+            named(1, 0, 1, "init"),
+            named(10, 1, 1, "reckon reckon serve"),
+            named(11, 10, 1, "reckon reckon warden"),
+            named(12, 11, 2, "reckon reckon warden"),
+            named(13, 12, 2, "python python reckon_zygote.py"),
+            // Twice forked, so a child of the warden again.
+            named(14, 12, 3, "python python reckon_zygote.py"),
+            named(15, 12, 3, "reckon-init"),
+            named(16, 15, 3, "sleep sleep 9"),
+            named(20, 1, 1, "reckon reckon serve"),
         ];
         let parts: Vec<Option<Part>> = all.iter().map(|one| part_of(one, &all, 10)).collect();
-        let rooms = Some(Part::Rooms);
+        let (warden, rooms) = (Some(Part::Warden), Some(Part::Rooms));
         assert_eq!(parts[..2], [None, Some(Part::Server)]);
-        assert_eq!(parts[2..4], [Some(Part::Warden), Some(Part::Zygote)]);
-        assert_eq!(parts[4..], [rooms, rooms, rooms, None]);
+        assert_eq!(parts[2..5], [warden, warden, Some(Part::Zygote)]);
+        assert_eq!(parts[5..], [rooms, rooms, rooms, None]);
     }
 
     #[test]
