@@ -74,3 +74,15 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
     // The shape is the native one: the path is not known here, and no door promises a panic's form.
     axum::response::IntoResponse::into_response(Refusal::from(problem))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_problem_of_ours_and_keeps_its_words() {
+        let response = panicked(Box::new("secret words".to_owned()));
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/json");
+    }
+}

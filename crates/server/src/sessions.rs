@@ -12,6 +12,8 @@ use reckon_model::Model;
 use reckon_protocol::{Problem, ProblemCode, SessionId};
 use reckon_sandbox::{Engine, EngineError};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::config::ServerConfig;
 
 /// Whether somebody means to come back to a session.
@@ -29,6 +31,8 @@ pub(crate) struct Sessions {
     model: Arc<dyn Model>,
     settings: Settings,
     maximum: usize,
+    /// One for each session that may live; a session holds its own.
+    places: Arc<Semaphore>,
     idle: Duration,
     live: Arc<Live>,
 }
@@ -40,6 +44,7 @@ struct Entry {
     session: Arc<Session>,
     bond: Bond,
     used: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
 /// A session in use; its last use is when this is dropped.
@@ -55,6 +60,7 @@ impl Sessions {
             model,
             settings: config.agent.clone(),
             maximum: config.max_sessions,
+            places: Arc::new(Semaphore::new(config.max_sessions)),
             idle: config.session_idle,
             live: Arc::default(),
         }
@@ -62,11 +68,13 @@ impl Sessions {
 
     /// Begins a session, ending one that nobody came back to where there is no room.
     pub(crate) async fn begin(&self, bond: Bond) -> Result<Arc<Session>, Problem> {
-        while self.lock().len() >= self.maximum {
-            if !self.end_one_passing().await {
-                return Err(self.full());
+        let place = loop {
+            match self.places.clone().try_acquire_owned() {
+                Ok(place) => break place,
+                Err(_) if self.end_one_passing().await => {}
+                Err(_) => return Err(self.full()),
             }
-        }
+        };
         let session = loop {
             match Session::begin(self.engine.clone(), self.model.clone(), self.settings.clone()).await {
                 Ok(session) => break session,
@@ -75,7 +83,7 @@ impl Sessions {
                 Err(error) => return Err(error.to_problem()),
             }
         };
-        let entry = Entry { session: session.clone(), bond, used: Instant::now() };
+        let entry = Entry { session: session.clone(), bond, used: Instant::now(), _place: place };
         self.lock().insert(session.id().clone(), entry);
         Ok(session)
     }

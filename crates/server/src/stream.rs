@@ -12,7 +12,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use reckon_protocol::{Event, EventKind};
+use reckon_protocol::{Event, EventKind, ExecutionOutcome, OutcomeFold, Problem, ProblemCode};
 use reckon_sandbox::Execution;
 
 /// Proxies give up silent connections after 30 seconds or more.
@@ -38,12 +38,32 @@ pub(crate) fn lines(events: impl Stream<Item = Event> + Send + 'static) -> Respo
     unbuffered(response)
 }
 
-/// Returns the numbered events of an execution. Dropping the stream interrupts the code.
+/// Returns the numbered events of an execution; they end with `Finished`, or with a `Problem` when
+/// the sandbox was deleted meanwhile. Dropping the stream interrupts the code.
 pub(crate) fn of_execution(execution: Execution) -> impl Stream<Item = Event> + Send {
-    stream::unfold((execution, 0), |(mut execution, seq)| async move {
-        let kind = execution.next().await?;
-        Some((Event { seq, kind }, (execution, seq + 1)))
+    stream::unfold(Some((execution, 0)), |running| async move {
+        let (mut execution, seq) = running?;
+        let kind = execution.next().await.unwrap_or_else(|| EventKind::Problem(vanished()));
+        let ended = matches!(kind, EventKind::Finished { .. } | EventKind::Problem(_));
+        Some((Event { seq, kind }, (!ended).then_some((execution, seq + 1))))
     })
+}
+
+/// Waits for the end of an execution and returns the whole. Dropping the future interrupts the code.
+pub(crate) async fn outcome(mut execution: Execution) -> Result<ExecutionOutcome, Problem> {
+    let mut fold = OutcomeFold::new(execution.id().clone());
+    while let Some(kind) = execution.next().await {
+        fold.absorb(&kind);
+        if matches!(kind, EventKind::Finished { .. }) {
+            return Ok(fold.finish());
+        }
+    }
+    Err(vanished())
+}
+
+fn vanished() -> Problem {
+    Problem::new(ProblemCode::Gone, "The sandbox was deleted while its code ran.")
+        .with_hint("create a new sandbox")
 }
 
 /// Returns a turn's events with the addresses at which its files can be fetched.

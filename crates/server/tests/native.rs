@@ -88,6 +88,7 @@ async fn the_defects_of_the_original_are_absent() {
         ("  x = 1\n y = 2", "error", ""),
         ("input()", "error", ""),
         ("print('kept')\n5", "ok", "kept\n"),
+        ("import os\nprint(os.getcwd())", "ok", "/workspace\n"),
     ] {
         let outcome = run(code).await;
         assert_eq!(outcome["status"], status, "{code}: {outcome}");

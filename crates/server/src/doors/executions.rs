@@ -43,7 +43,7 @@ pub(crate) async fn execute(
     Ok(match shape(&headers) {
         Shape::EventStream => stream::server_sent(stream::of_execution(execution)),
         Shape::Lines => stream::lines(stream::of_execution(execution)),
-        Shape::Whole => Json(execution.outcome().await).into_response(),
+        Shape::Whole => Json(stream::outcome(execution).await?).into_response(),
     })
 }
 
