@@ -203,7 +203,7 @@ class TurnView {
     this[event.type]?.(event);
     if (follow) scrollTo(0, document.documentElement.scrollHeight);
   }
-  turn_started(event) { state.session = event.session; $("fresh").hidden = false; }
+  turn_started(event) { state.session = event.session; $("fresh").hidden = false; if (!$("model").textContent) greet().catch(() => {}); }
   text(event) {
     const part = this.part("text", "said");
     part.text += event.delta;
@@ -391,12 +391,13 @@ for (const example of EXAMPLES) {
   chip.type = "button";
   chip.addEventListener("click", () => { if (!state.running) ask(example); });
 }
-call("/health").then((response) => response.json()).then(({ model }) => {
+/* Which model speaks; strangers to a server with a key learn it after their first request. */
+async function greet() {
+  const { model } = await (await call("/health")).json();
   if (!model) return;
-  $("model").textContent = model.name;
+  $("model").textContent = model.demo ? "demo planner" : model.name;
   $("model").title = model.endpoint;
-  if (!model.demo) return;
-  $("model").textContent = "demo planner";
-  $("banner").hidden = false;
+  $("banner").hidden = !model.demo;
   $("banner").firstElementChild.textContent = "The demo planner answers here. It is not a language model: it knows a short list of tasks and runs Python in a fence. Connect a model to ask anything.";
-}).catch(() => {});
+}
+greet().catch(() => {});
