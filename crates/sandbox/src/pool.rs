@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{error::EngineError, room::Parked, warden::Warden};
 
+/// After a room was taken, before the next is built: the taker's first cell has the processors to itself.
+const DEFERENCE: Duration = Duration::from_millis(4);
 /// After a failure to build, so that a broken host is not hammered.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -92,7 +94,11 @@ impl Pool {
 async fn fill(shared: Arc<Shared>) {
     while !shared.stopping.is_cancelled() {
         if lock(&shared.parked).len() >= shared.size {
-            if shared.stopping.run_until_cancelled(shared.taken.notified()).await.is_none() {
+            let next = async {
+                shared.taken.notified().await;
+                tokio::time::sleep(DEFERENCE).await;
+            };
+            if shared.stopping.run_until_cancelled(next).await.is_none() {
                 return;
             }
             continue;
