@@ -415,7 +415,7 @@ async fn a_model_that_fails_is_a_problem_and_the_session_goes_on() {
 #[tokio::test]
 async fn a_dropped_turn_interrupts_the_code_and_frees_the_session() {
     let house = house!(a_dropped_turn_interrupts_the_code_and_frees_the_session);
-    let endless = "import time\nprint('begun', flush=True)\ntry:\n    while True: time.sleep(0.01)\n\
+    let endless = "import time\ntry:\n    print('begun', flush=True)\n    while True: time.sleep(0.01)\n\
         except KeyboardInterrupt:\n    stopped = True\n    raise";
     let model = ScriptedModel::new([
         Script::python(endless),

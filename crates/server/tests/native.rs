@@ -121,7 +121,9 @@ async fn events_of_an_execution_are_live_and_a_caller_that_leaves_interrupts_it(
     };
     let whole = door.send(ask("print(1)\n2", "application/x-ndjson")).await;
     let events: Vec<Value> = whole.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let mut types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    // Text may come in more than one piece.
+    types.dedup();
     assert_eq!(types, ["started", "stdout", "result", "finished"]);
     assert!(events.iter().enumerate().all(|(place, event)| event["seq"] == place));
     let frames = door.send(ask("1", "text/event-stream")).await.text();
@@ -130,7 +132,7 @@ async fn events_of_an_execution_are_live_and_a_caller_that_leaves_interrupts_it(
     let endless = "stopped = False\ntry:\n    print('on', flush=True)\n    while True: pass\n\
         except KeyboardInterrupt:\n    stopped = True\n    raise";
     let mut answer = door.start(ask(endless, "application/x-ndjson")).await;
-    while !answer.next_line().await.unwrap().contains("\"on\\n\"") {}
+    while !answer.next_line().await.unwrap().contains("\"stdout\"") {}
     drop(answer);
     assert_eq!(door.execute(&sandbox, "stopped").await["results"][0]["text/plain"], "True");
     door.close().await;
