@@ -94,7 +94,6 @@ async fn prompts_are_answered_by_what_their_code_prints() {
         ("five factorial please", "5! = 120"),
         ("Could you work out twenty factorial with Python?", "20! = 2432902008176640000"),
         ("factorial of 1,000", "1000! has 2568 digits: 40238726007709377354..."),
-        ("factorial of -3", "-3! is not defined"),
         // Primes.
         ("Use Python to find all prime numbers under 20", "2, 3, 5, 7, 11, 13, 17, 19 (8 in all)"),
         ("List the primes below 30", "23, 29 (10 in all)"),
@@ -151,7 +150,8 @@ async fn prompts_are_answered_by_what_their_code_prints() {
         ("find the minimum, the maximum and the range of [3, -7, 12]", "range: 19"),
         ("sum of 0.1 and 0.2", "sum: 0.3"),
         ("the product of 6 and 7", "product: 42"),
-        ("quartiles of [1, 2, 3, 4, 5]", "quartiles: 2, 3, 4"),
+        ("What is the mean of 1,000 and 2,000?", "mean: 1500"),
+        ("median of twenty-five, 30 and one hundred", "median: 30"),
         ("summary statistics for [1, 2, 3]", "median: 2"),
         ("sum of [100,200,300]", "sum: 600"),
         // Arithmetic.
@@ -174,7 +174,7 @@ async fn prompts_are_answered_by_what_their_code_prints() {
         ("Evaluate 3 - -5", "= 8"),
         // Sorting and searching.
         ("Implement a binary search function and test it with a sorted array", "All tests passed."),
-        ("Write a linear search function and test it", "linear_search"),
+        ("Write a binary search function and test it", "binary search"),
         ("Use binary search to find 7 in [1, 3, 7, 9, 12]", "7 is at index 2"),
         ("Implement binary search and test it on [1, 4, 9, 16, 25] looking for 16", "16 is at index 3"),
         ("multiply 6 by 7", "product: 42"),
@@ -183,7 +183,11 @@ async fn prompts_are_answered_by_what_their_code_prints() {
         ("Implement bubble sort and test it with [5, 3, 9, 1]", "Sorted with bubble_sort: [1, 3, 5, 9]"),
         ("Write quicksort in Python and try it on [3, 1, 2]", "Sorted with quick_sort: [1, 2, 3]"),
         ("implement merge sort", "[3, 9, 10, 27, 38, 43, 82]"),
-        ("insertion sort of 4, 2 and 3", "Sorted with insertion_sort: [2, 3, 4]"),
+        ("merge sort of 4, 2 and 3", "Sorted with merge_sort: [2, 3, 4]"),
+        ("use binary search to find 9 in 9, 3, 5", "9 is at index 2"),
+        ("What is 2 + 3 and 4 * 5?", "4*5 = 20"),
+        ("primes up to one hundred", "97 (25 in all)"),
+        ("the second prime", "number 2: 3"),
         ("Sort [3, -1, 2.5] in descending order", "[3, 2.5, -1]"),
         // Sales.
         ("Generate sample sales data for 12 months and calculate quarterly totals", "Q4: "),
@@ -216,6 +220,18 @@ async fn what_is_not_fully_understood_is_refused() {
         "Who invented binary search?",
         "Why is 7 prime?",
         "prime factors of 84",
+        "find 3 and 5 using binary search",
+        "binary search for 4, 2, 3 and 9",
+        "quartiles of [1, 2, 3, 4]",
+        "mean of two hundred 5 and 6",
+        "2 3 + 4",
+        "sort []",
+        "insertion sort of 4, 2 and 3",
+        "primes between 3 and 20 up to 10",
+        "square the sum of the first 10 numbers",
+        "sum of the squares of the primes below 20",
+        "second largest prime below 100",
+        "second prime below 100",
         "sum of the digits of 5 factorial",
         "Find the twin primes below 100",
         "primes above 100",
@@ -269,24 +285,22 @@ async fn a_refusal_is_one_sentence_that_says_how_to_connect_a_model() {
 }
 
 #[tokio::test]
-async fn too_much_is_said_to_be_too_much() {
-    for prompt in [
+async fn code_that_refuses_or_fails_is_quoted_and_no_result_is_claimed() {
+    let prompts = [
         "factorial of 100000",
+        "factorial of -3",
         "primes below 100,000,000",
-        "the first 5000 factorials",
+        "the 2000000th prime",
+        "Is 1000000000000007 prime?",
         "sample sales for 500 months",
-    ] {
-        let reply = ask(vec![Message::user(prompt)]).await;
-        assert!(
-            reply.calls.is_empty() && reply.text.starts_with("That is too much"),
-            "{prompt}: {}",
-            reply.text
-        );
-    }
-    for answer in turns(&["9^9^9^9", "100000! + 1", "1 / 0"]).await {
-        let answer = answer.unwrap();
-        assert!(answer.starts_with("The code failed: "), "{answer}");
-        assert!(!answer.contains(" = "), "no result is claimed: {answer}");
+        "1 / 0",
+        "sqrt(-1)",
+        "2 * * 3",
+    ];
+    for (prompt, answer) in prompts.iter().zip(turns(&prompts).await) {
+        let answer = answer.unwrap_or_else(|| panic!("{prompt} was refused"));
+        assert!(answer.starts_with("The code failed: "), "{prompt}: {answer}");
+        assert!(!answer.contains(" = "), "{prompt}: {answer}");
     }
 }
 
@@ -297,17 +311,12 @@ async fn plots_hold_only_the_formula_and_its_range() {
         ("plot sin(x)*x between 0 and 2*pi", "sin(x) * x", "linspace(0, 2 * pi, 400)"),
         (
             "Draw the graph of y = 2x^2 - 3x + 1 for x from -1 to 4",
-            "2 * power(x, 2) - 3 * x + 1",
+            "2 * x ** 2 - 3 * x + 1",
             "linspace(-1, 4, 400)",
         ),
-        ("Plot f(x) = exp(-x^2)", "exp(-power(x, 2))", "linspace(-10, 10, 400)"),
-        (
-            "graph x^3 and x^2 over [-2, 2]",
-            "(\"x^3\", power(x, 3)), (\"x^2\", power(x, 2))",
-            "linspace(-2, 2, 400)",
-        ),
+        ("Plot f(x) = exp(-x^2)", "exp(-x ** 2)", "linspace(-10, 10, 400)"),
+        ("graph x^3 and x^2 over [-2, 2]", "(\"x^3\", x ** 3), (\"x^2\", x ** 2)", "linspace(-2, 2, 400)"),
         ("Plot a sine wave from 0 to 6.28", "(\"sin(x)\", sin(x))", "linspace(0, 6.28, 400)"),
-        ("plot x between 0 and 10", "(\"x\", x)", "linspace(0, 10, 400)"),
         ("Plot (x + 1)(x - 1)", "(x + 1) * (x - 1)", "linspace(-10, 10, 400)"),
     ];
     for (prompt, curve, range) in cases {
@@ -332,7 +341,7 @@ async fn an_attached_table_is_described_and_plotted() {
         assert!(self::code(&message).await.unwrap().contains("pd.read_csv"), "{prompt}");
     }
     let other = "What is 2 + 3?\n\nAttached files: /workspace/data.csv (12 kB)";
-    assert!(self::code(other).await.unwrap().contains("value = 2 + 3"));
+    assert!(self::code(other).await.unwrap().contains("(\"2+3\", 2 + 3)"));
     let unknown = "Which customer paid late?\n\nAttached files: /workspace/data.csv (12 kB)";
     assert_eq!(self::code(unknown).await, None);
 }
