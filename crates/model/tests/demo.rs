@@ -108,7 +108,9 @@ async fn prompts_are_answered_by_what_their_code_prints() {
         ("What is the largest prime below 100?", "maximum: 97"),
         ("Is 97 a prime number?", "97 is prime."),
         ("Check whether 91 is prime", "91 is not prime: it is divisible by 7."),
+        ("list every prime below 40", "31, 37 (12 in all)"),
         // Other sequences.
+        ("sum of the first 6 squares", "sum: 91"),
         ("Create a list of the first 10 squares and calculate their sum", "sum: 385"),
         (
             "Create a list of the first 10 squares and calculate their sum",
@@ -142,6 +144,7 @@ async fn prompts_are_answered_by_what_their_code_prints() {
             "standard deviation (sample): 2.138",
         ),
         ("What's the population standard deviation of 1, 2, 3, 4?", "(population): 1.11803398875"),
+        ("standard deviation of 1, 1, 1, 1", "standard deviation (population): 0"),
         ("std dev of [1.5, -2.5, 10]", "(sample): 6.3835726674"),
         ("mean and median of 4, 8, 15, 16, 23 and 42", "mean: 18\nmedian: 15.5"),
         ("What is the average of 10, 20 and 40?", "mean: 23.3333333333"),

@@ -24,9 +24,7 @@ pub(super) fn tokens(text: &str) -> Vec<String> {
         let (before, rest) = text.split_at(at);
         let token = match first {
             '0'..='9' => number(rest, before.rfind('[') > before.rfind(']')),
-            _ if first.is_alphabetic() => {
-                rest.split(|end: char| !end.is_alphanumeric()).next().unwrap_or(rest)
-            }
+            _ if first.is_alphabetic() => rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or(rest),
             _ => &rest[..first.len_utf8()],
         };
         at += token.len();
@@ -39,8 +37,8 @@ pub(super) fn tokens(text: &str) -> Vec<String> {
         if let Some(value) = book().numbers.get(token) {
             let combined = last.parse().ok().and_then(|before: u64| match value {
                 100.. => before.checked_mul(*value),
-                _ => ((20..100).contains(&before) && before.is_multiple_of(10) && *value < 10)
-                    .then(|| before + value),
+                1..10 if (20..100).contains(&before) && before.is_multiple_of(10) => Some(before + value),
+                _ => None,
             });
             tokens.truncate(tokens.len() - usize::from(combined.is_some()));
             word = combined.unwrap_or(*value).to_string();
@@ -61,11 +59,8 @@ fn number(text: &str, in_list: bool) -> &str {
     let number = text[..end].trim_end_matches([',', '.']);
     let (first, groups) = number.split_once(',').unwrap_or((number, "000"));
     let mut groups = groups.split(',').map(|group| group.split('.').next().map_or(0, str::len));
-    if !in_list && (first.len() <= 3 || first == number) && groups.all(|length| length == 3) {
-        number
-    } else {
-        first
-    }
+    let grouped = (first.len() <= 3 || first == number) && groups.all(|length| length == 3);
+    if grouped && !in_list { number } else { first }
 }
 
 /// A formula, and the tokens that it stands for.
