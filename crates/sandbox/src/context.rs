@@ -46,6 +46,8 @@ pub(crate) struct Home {
     pub(crate) cwd: String,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) limits: Limits,
+    /// Cancelled when the sandbox is being deleted.
+    pub(crate) ending: CancellationToken,
 }
 
 /// Serves a sandbox until it is ended.
@@ -114,7 +116,10 @@ impl Context {
     }
 
     async fn execute(&mut self, task: Task) {
-        let mut run = Run::new(task, &self.home.limits, self.room.as_ref());
+        let mut run = Run::new(task, &self.home, self.room.as_ref());
+        if self.home.ending.is_cancelled() {
+            return run.deleted();
+        }
         if run.is_abandoned() {
             // Its caller left while it waited for its turn.
             return run.close(Status::Interrupted, self.room.as_ref()).await;
@@ -136,6 +141,7 @@ impl Context {
                 self.executed = run.execution_count;
                 status
             }
+            End::Deleted => return run.deleted(),
             End::Died(ending) => {
                 self.executed = 0;
                 self.judge_death(&mut run, ending).await

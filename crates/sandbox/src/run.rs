@@ -6,11 +6,13 @@ use reckon_cage::{
     cgroup::Events,
     message::{ContextSignal, Ending},
 };
-use reckon_protocol::{EventKind, LimitHit, Limits, RaisedError, Status};
+use reckon_protocol::{EventKind, LimitHit, RaisedError, Status};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    context::Task,
+    context::{Home, Task},
+    error::EngineError,
     frames::{Ending as Said, Order, Report},
     room::{Connection, ProcessHandle, Room},
 };
@@ -28,6 +30,8 @@ pub(crate) enum End {
     Finished(Status),
     /// The interpreter has ended, and how; `None` where nobody can tell.
     Died(Option<Ending>),
+    /// The sandbox is being deleted.
+    Deleted,
 }
 
 /// How far an execution has been pushed to its end.
@@ -51,6 +55,7 @@ pub(crate) struct Run {
     /// The reader has gone or takes nothing any more.
     deaf: bool,
     process: Option<ProcessHandle>,
+    ending: CancellationToken,
     pub(crate) execution_count: u64,
 }
 
@@ -62,6 +67,7 @@ enum Step {
     Stdout,
     Stderr,
     Ended(Option<Ending>),
+    Deleted,
 }
 
 /// What cannot wait for a slow reader.
@@ -72,18 +78,19 @@ enum Urgent {
 }
 
 impl Run {
-    pub(crate) fn new(task: Task, limits: &Limits, room: Option<&Room>) -> Self {
+    pub(crate) fn new(task: Task, home: &Home, room: Option<&Room>) -> Self {
         let started = Instant::now();
         Self {
             started,
             deadline: started + task.timeout,
             push: Push::Not,
             timed_out: false,
-            output_left: limits.output_bytes,
+            output_left: home.limits.output_bytes,
             output_dropped: 0,
             events_before: room.map(Room::events).unwrap_or_default(),
             deaf: false,
             process: None,
+            ending: home.ending.clone(),
             execution_count: 0,
             task,
         }
@@ -112,6 +119,7 @@ impl Run {
                 Step::Stdout => self.read_stdout(connection).await,
                 Step::Stderr => self.read_stderr(connection).await,
                 Step::Ended(ending) => break End::Died(ending),
+                Step::Deleted => return End::Deleted,
                 Step::Report(Ok(Some(report))) => {
                     if let Some(status) = self.take(report, connection).await {
                         break End::Finished(status);
@@ -139,6 +147,7 @@ impl Run {
         let Connection { driver, stdout, stderr, process } = connection;
         tokio::select! {
             biased;
+            () = self.ending.cancelled() => Step::Deleted,
             () = self.task.interrupt.cancelled(), if self.push == Push::Not => Step::Interrupt,
             () = tokio::time::sleep_until(self.deadline), if self.push != Push::Killed => Step::Deadline,
             report = driver.report() => Step::Report(report),
@@ -295,6 +304,7 @@ impl Run {
                     }
                     Urgent::Deaf
                 }
+                () = self.ending.cancelled() => Urgent::Deaf,
                 () = self.task.interrupt.cancelled(), if self.push == Push::Not && !dead => Urgent::Interrupt,
                 () = tokio::time::sleep_until(self.deadline), if !dead => Urgent::Deadline,
                 () = tokio::time::sleep(PATIENCE), if dead => Urgent::Deaf,
@@ -321,6 +331,12 @@ impl Run {
     pub(crate) fn killed_by_us(&self) -> Option<Status> {
         let status = if self.timed_out { Status::Timeout } else { Status::Interrupted };
         (self.push == Push::Killed).then_some(status)
+    }
+
+    /// Tells a reader who listens that the sandbox is gone; one who does not is not waited for.
+    pub(crate) fn deleted(self) {
+        let gone = EngineError::Gone("it was deleted while the code ran".into());
+        let _ = self.task.events.try_send(EventKind::Problem(gone.to_problem()));
     }
 
     /// Emits the last event.

@@ -44,6 +44,8 @@ struct Inner {
     time_to_live: Option<Duration>,
     workspace: Workspace,
     commands: mpsc::Sender<Command>,
+    /// Cancelled when the sandbox is being deleted: what runs or waits in it ends at once.
+    ending: CancellationToken,
 }
 
 /// What a sandbox is made from.
@@ -76,10 +78,12 @@ impl Sandbox {
             cwd,
             env: BTreeMap::new(),
             limits: limits.clone(),
+            ending: CancellationToken::new(),
         };
         context::adopt(&mut parked.connection, &home).await?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         // Ends when the last sender is dropped or by `Command::End`, which `Engine::delete` and `shutdown` await.
+        let ending = home.ending.clone();
         tokio::spawn(context::serve(home, parked, receiver));
         Ok(Self(Arc::new(Inner {
             id,
@@ -91,6 +95,7 @@ impl Sandbox {
             time_to_live,
             workspace: Workspace::new(files, birth.ready.owner),
             commands,
+            ending,
         })))
     }
 
@@ -157,6 +162,7 @@ impl Sandbox {
 
     /// Ends everything that runs in it.
     pub(crate) async fn end(&self) -> Result<(), EngineError> {
+        self.0.ending.cancel();
         let (answer, ended) = oneshot::channel();
         if self.0.commands.send(Command::End(answer)).await.is_err() {
             return Ok(());

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use reckon_protocol::{EventKind, LimitHit, Limits, Status};
+use reckon_protocol::{EventKind, LimitHit, Limits, ProblemCode, Status};
 use reckon_sandbox::{EngineError, Execute, Isolation, SandboxSpec};
 use support::{House, run};
 
@@ -232,6 +232,26 @@ async fn a_deleted_sandbox_leaves_nothing() {
     assert!(!processes().iter().any(|line| line.contains("sleep\u{0}4242")));
     let directory = house.directory.path().join("data/sandboxes").join(sandbox.id().as_str());
     assert!(!directory.exists());
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_is_deleted_at_once_while_its_code_runs() {
+    let house = house!(a_sandbox_is_deleted_at_once_while_its_code_runs);
+    let sandbox = house.sandbox().await;
+    let execute = |code: &str| Execute { code: code.into(), timeout: None };
+    let mut running = sandbox.execute(execute("print('on', flush=True)\nwhile True: pass")).await.unwrap();
+    let mut waiting = sandbox.execute(execute("1")).await.unwrap();
+    while !matches!(running.next().await, Some(EventKind::Stdout { .. })) {}
+    let deleted = tokio::time::timeout(Duration::from_secs(5), house.engine.delete(sandbox.id())).await;
+    assert!(deleted.unwrap().unwrap());
+    for execution in [&mut running, &mut waiting] {
+        let mut last = None;
+        while let Some(event) = execution.next().await {
+            last = Some(event);
+        }
+        assert!(matches!(&last, Some(EventKind::Problem(problem)) if problem.code == ProblemCode::Gone), "{last:?}");
+    }
     house.close().await;
 }
 
