@@ -48,6 +48,8 @@ class Signals:
         self._sending = False
         self._deferred = False
         self._deaf_until = 0.0
+        #: Whether user code was interrupted; the driver resets it.
+        self.interrupted = False
         self._handler = self._interrupt  # One object, because user code compares it.
 
     def install(self) -> None:
@@ -66,6 +68,7 @@ class Signals:
             if now >= self._deaf_until:
                 # A storm of signals must not overtake the handling of its first one.
                 self._deaf_until = now + DEAF
+                self.interrupted = True
                 raise KeyboardInterrupt
 
     def open(self) -> None:
@@ -79,7 +82,7 @@ class Signals:
         late = None
         try:
             self._users_mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _HELD) - {signal.SIGINT}
-        except BaseException as error:  # noqa: BLE001 - it took effect before it raised
+        except BaseException as error:
             late = error
         self._armed = False
         if _signal.getsignal(signal.SIGINT) is not self._handler:
@@ -109,6 +112,7 @@ class Signals:
         if self._deferred:
             self._deferred = False
             if self._armed:
+                self.interrupted = True
                 raise KeyboardInterrupt
 
     def idle(self, wait) -> bool:
@@ -116,7 +120,7 @@ class Signals:
         try:
             _signal.pthread_sigmask(signal.SIG_SETMASK, self._users_mask)
             wait()
-        except BaseException:  # noqa: BLE001 - a handler of the user's, between two executions
+        except BaseException:
             self.close()
             return False
         return self.close() is None

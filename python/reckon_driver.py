@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from subprocess import CalledProcessError
 
 import reckon_figures
 from reckon_channel import Channel, Signals
@@ -41,6 +42,9 @@ _WARM_PACKAGE_CELLS = {
     "pandas": "import pandas\npandas.DataFrame({'a': [1, 2], 'b': ['x', 'y']})",
     "matplotlib.pyplot": "import matplotlib.pyplot\nmatplotlib.pyplot.plot([1, 2, 3])\nmatplotlib.pyplot.show()",
 }
+
+#: What limits numeric libraries to one thread in a zygote.
+_THREAD_COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 #: Code that may gain from linear algebra on several threads.
 _LINEAR_ALGEBRA = re.compile(
@@ -72,9 +76,13 @@ def prepare() -> dict:
         reckon_figures.set_up_later()
     _blas = _find_blas()
     import asyncio  # noqa: F401 - loaded here, so that no context loads it
+    import getpass  # noqa: F401
     import multiprocessing  # noqa: F401
     import tempfile  # noqa: F401
     import uuid  # noqa: F401
+
+    if (ssl := sys.modules.get("_ssl")) is not None:
+        ssl.RAND_bytes(1)  # OpenSSL sets itself up on first use, which costs a context 3 ms.
 
     with _silenced():
         _warm(_shell, [*_WARM_CELLS, *(cell for name, cell in _WARM_PACKAGE_CELLS.items() if _loaded(name))])
@@ -106,7 +114,7 @@ def serve(ctl_fd: int, seal: Callable[[], None]) -> None:
     status = FATAL
     try:
         Driver(ctl_fd, seal).run()
-    except BaseException:  # noqa: BLE001 - the process ends here, whatever happened
+    except BaseException:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
             sys.stderr.flush()
@@ -138,7 +146,7 @@ class Driver:
             _warm(self._shell, _WARM_CELLS)
             self._streams.rest()
         self._shell.outlet = self
-        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork_in_child)
+        os.register_at_fork(before=self._streams.before_fork, after_in_child=self._after_fork_in_child)
         self._channel.send({"type": "ready"})
         while True:
             frame = self._channel.next()
@@ -195,6 +203,9 @@ class Driver:
 
     def _adopt(self, frame: dict) -> None:
         try:
+            for name in _THREAD_COUNTS:
+                # One thread was for the zygote; what the context starts or loads later may have more.
+                os.environ.pop(name, None)
             os.environ.update(frame.get("env") or {})
             cwd = frame.get("cwd") or "/workspace"
             os.chdir(cwd)
@@ -206,9 +217,8 @@ class Driver:
             self._shell.move(cwd)
             if (process := sys.modules.get("multiprocessing.process")) is not None:
                 process.ORIGINAL_DIR = cwd
-            reseed()
             self._seal()
-        except BaseException as error:  # noqa: BLE001 - a context without its walls must not run
+        except BaseException as error:
             self._channel.send({"type": "fatal", "message": f"adopt: {type(error).__name__}: {error}"})
             os._exit(FATAL)
 
@@ -222,6 +232,7 @@ class Driver:
             blas, self._blas = self._blas, None
             blas(len(os.sched_getaffinity(0)))
         around = _Surroundings(frame.get("env"), frame.get("cwd"))
+        self._signals.interrupted = False
         self._as_user(lambda: self._run_cell(code, around))
         self._as_user(shell.figures.show_open)
         shell.stop_script_loop()
@@ -229,9 +240,7 @@ class Driver:
         self._streams.rest()
         if not self._channel.is_ours:
             os._exit(0 if shell.failure is None else 1)
-        status = "ok" if shell.failure is None else "error"
-        if shell.failure is not None and issubclass(shell.failure, KeyboardInterrupt):
-            status = "interrupted"
+        status = _status(shell.failure, self._signals.interrupted)
         count = shell.execution_count - 1
         self._channel.send({"type": "finished", "id": self._id, "status": status, "execution_count": count})
 
@@ -250,13 +259,13 @@ class Driver:
                 try:
                     self._signals.open()
                     work()
-                except BaseException as error:  # noqa: BLE001 - anything the user may raise
+                except BaseException as error:
                     escaped = error
                 late = self._signals.close()
-            except BaseException as error:  # noqa: BLE001 - as above
+            except BaseException as error:
                 late = error
                 self._signals.close()
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:
             late = error
             self._signals.close()
         if escaped is None and late is not None and not isinstance(late, KeyboardInterrupt):
@@ -274,12 +283,18 @@ class Driver:
 
     # Forks that user code makes.
 
-    def _before_fork(self) -> None:
-        self._streams.before_fork()
-
     def _after_fork_in_child(self) -> None:
         self._streams.after_fork_in_child()
         self._channel.abandon()
+
+
+def _status(failure: type[BaseException] | None, interrupted: bool) -> str:
+    if failure is None:
+        return "ok"
+    # IPython's `%%bash` answers an interrupt with the failure of its process.
+    if issubclass(failure, KeyboardInterrupt) or (interrupted and issubclass(failure, CalledProcessError)):
+        return "interrupted"
+    return "error"
 
 
 class _Surroundings:
@@ -363,7 +378,7 @@ def _import(name: str) -> str | None:
     """Imports `name`; returns its version, or None where the image has none that works."""
     try:
         module = importlib.import_module(name)
-    except Exception:  # noqa: BLE001 - a broken package must not break the image
+    except Exception:
         return None
     return str(getattr(module, "__version__", "unknown"))
 

@@ -1,6 +1,7 @@
 """Figures of matplotlib as a notebook shows them: at `plt.show()` and at the end of a cell, each once.
 
-matplotlib is never imported from here; where it is absent all of this does nothing.
+With them come the parts of IPython that would show them otherwise: its events and its formatter.
+Where matplotlib is absent the figures' part does nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +9,18 @@ from __future__ import annotations
 import os
 import sys
 
+from IPython.core.events import EventManager
+from IPython.core.formatters import DisplayFormatter
+from IPython.lib import pretty
+
+from reckon_traceback import hide
+
 INLINE = "module://matplotlib_inline.backend_inline"
+#: Modules whose callbacks would draw or show figures a second time.
+_DRAWING = ("matplotlib.pyplot", "matplotlib_inline.backend_inline")
+#: Types whose only representation is their `repr`, unless a formatter was taught otherwise.
+_PLAIN_TYPES = frozenset({int, float, bool, complex, str})
+_PLAIN_PRINTER = getattr(pretty, "_repr_pprint", None)
 
 
 def set_up(shell) -> None:
@@ -93,3 +105,43 @@ def is_figure(value: object) -> bool:
     """Whether `value` is a matplotlib figure."""
     module = sys.modules.get("matplotlib.figure")
     return module is not None and isinstance(value, module.Figure)
+
+
+class Events(EventManager):
+    """IPython's events, deaf to matplotlib: the driver itself shows figures at the end of a cell."""
+
+    def register(self, event, function):
+        if getattr(function, "__module__", None) not in _DRAWING:
+            super().register(event, function)
+
+    def unregister(self, event, function):
+        if getattr(function, "__module__", None) not in _DRAWING:
+            super().unregister(event, function)
+
+
+class Formatter(DisplayFormatter):
+    """IPython's formatter, quick for plain values, that remembers which figures it has rendered."""
+
+    def format(self, obj, include=None, exclude=None):
+        if type(obj) in _PLAIN_TYPES and include is None and exclude is None and self._is_plain(type(obj)):
+            return {"text/plain": repr(obj)}, {}
+        bundle = super().format(obj, include=include, exclude=exclude)
+        if is_figure(obj):
+            self.parent.figures.note(obj)
+        return bundle
+
+    def _is_plain(self, kind: type) -> bool:
+        """Whether nobody (`%precision`, SymPy, the user) has taught a formatter something about `kind`."""
+        for mime, formatter in self.formatters.items():
+            if formatter.type_printers.get(kind) not in (None, _PLAIN_PRINTER) or (
+                mime != "text/plain" and formatter.deferred_printers
+            ):
+                return False
+        return self._untaught(self.mimebundle_formatter, kind) and self._untaught(self.ipython_display_formatter, kind)
+
+    @staticmethod
+    def _untaught(formatter, kind: type) -> bool:
+        return kind not in formatter.type_printers
+
+
+hide(set_up.__code__)

@@ -17,29 +17,22 @@ import warnings
 from typing import Protocol
 
 import IPython
-from IPython.core.autocall import ExitAutocall, IPyAutocall
 from IPython.core.async_helpers import get_asyncio_loop
+from IPython.core.autocall import ExitAutocall, IPyAutocall
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
-from IPython.core.events import EventManager, available_events
-from IPython.core.formatters import DisplayFormatter
+from IPython.core.events import available_events
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.core.macro import Macro
-from IPython.lib import pretty
 from traitlets import default
 from traitlets.config import Config
 
-from reckon_figures import Figures, is_figure
+from reckon_figures import Events, Figures, Formatter
 from reckon_traceback import describe, hide
 
-#: Modules whose callbacks would draw or show figures a second time.
-_DRAWING = ("matplotlib.pyplot", "matplotlib_inline.backend_inline")
 #: A repr longer than this is not kept for `%history -o`.
 _HISTORY_REPR = 64 * 1024
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-#: Types whose only representation is their `repr`, unless a formatter was taught otherwise.
-_PLAIN_TYPES = frozenset({int, float, bool, complex, str})
-_PLAIN_PRINTER = getattr(pretty, "_repr_pprint", None)
 _FIRST_WORD = re.compile(r"\s*([\w.]+)")
 
 
@@ -57,43 +50,6 @@ class Outlet(Protocol):
 
     def clear(self, wait: bool) -> None:
         """Takes back what the cell has shown."""
-
-
-class Events(EventManager):
-    """IPython's events, deaf to matplotlib: the driver itself shows figures at the end of a cell."""
-
-    def register(self, event, function):
-        if getattr(function, "__module__", None) not in _DRAWING:
-            super().register(event, function)
-
-    def unregister(self, event, function):
-        if getattr(function, "__module__", None) not in _DRAWING:
-            super().unregister(event, function)
-
-
-class Formatter(DisplayFormatter):
-    """IPython's formatter, quick for plain values, that remembers which figures it has rendered."""
-
-    def format(self, obj, include=None, exclude=None):
-        if type(obj) in _PLAIN_TYPES and include is None and exclude is None and self._is_plain(type(obj)):
-            return {"text/plain": repr(obj)}, {}
-        bundle = super().format(obj, include=include, exclude=exclude)
-        if is_figure(obj):
-            self.parent.figures.note(obj)
-        return bundle
-
-    def _is_plain(self, kind: type) -> bool:
-        """Whether nobody (`%precision`, SymPy, the user) has taught a formatter something about `kind`."""
-        for mime, formatter in self.formatters.items():
-            if formatter.type_printers.get(kind) not in (None, _PLAIN_PRINTER) or (
-                mime != "text/plain" and formatter.deferred_printers
-            ):
-                return False
-        return self._untaught(self.mimebundle_formatter, kind) and self._untaught(self.ipython_display_formatter, kind)
-
-    @staticmethod
-    def _untaught(formatter, kind: type) -> bool:
-        return kind not in formatter.type_printers
 
 
 class Publisher(DisplayPublisher):
@@ -216,20 +172,21 @@ class Shell(InteractiveShell):
     def execute(self, code: str) -> None:
         """Runs one cell; what it raises is reported to the outlet, never raised here."""
         try:
-            if (tree := self._plain_tree(code)) is not None:
+            tree = self._plain_tree(code)
+            if tree is not None:
                 self._run_plain(code, tree)
-            else:
-                self.run_cell(code, store_history=True)
-                self._report_silent_failure()
-        except BaseException as error:  # noqa: BLE001 - an interrupt between IPython's own lines
+                return
+        except BaseException as error:
             self.report(error)
+            return
+        self.execute_fully(code)
 
     def execute_fully(self, code: str) -> None:
         """Runs one cell through `run_cell`, whatever it looks like."""
         try:
             self.run_cell(code, store_history=True)
             self._report_silent_failure()
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:
             self.report(error)
 
     def _report_silent_failure(self) -> None:
@@ -261,7 +218,7 @@ class Shell(InteractiveShell):
         name = self.compile.cache(cell, self.execution_count, raw_code=code)
         try:
             tree = self.compile.ast_parse(cell, name)
-        except Exception:  # noqa: BLE001 - not plain Python, or not Python at all
+        except Exception:
             self._forget_source(name)
             return None
         if ("await" in code or "async" in code) and self.should_run_async(code, transformed_cell=code):
@@ -326,13 +283,13 @@ class Shell(InteractiveShell):
                     code = self._compile(ast.Interactive([node]), name, "single")
                 else:
                     code = self._compile(ast.Module([node], []), name, "exec")
-            except BaseException as error:  # noqa: BLE001 - parses but does not compile, like a bare return
+            except BaseException as error:
                 result.error_before_exec = error
                 self.report(error)
                 return True
             try:
                 exec(code, self.user_module.__dict__, self.user_ns)
-            except BaseException as error:  # noqa: BLE001 - anything the user may raise
+            except BaseException as error:
                 result.error_in_exec = error
                 self.report(error)
                 return True
@@ -355,7 +312,7 @@ class Shell(InteractiveShell):
                 await eval(code_obj, self.user_global_ns, self.user_ns)
             else:
                 exec(code_obj, self.user_global_ns, self.user_ns)
-        except BaseException as error:  # noqa: BLE001 - anything the user may raise
+        except BaseException as error:
             if result is not None:
                 result.error_in_exec = error
             self.report(error)

@@ -1,7 +1,7 @@
 """Standard streams of a context: real text streams on descriptors 0, 1 and 2.
 
 Output is flushed adaptively.
-While prints are sparse, each one leaves at once.
+While prints are sparse, each one leaves at once, whole.
 In a burst `write` is CPython's own again, at full speed, and a short-lived thread flushes every few milliseconds.
 No thread exists before a burst, after one, between executions or at a fork.
 """
@@ -29,7 +29,45 @@ TICK = 0.002
 #: Before 3.12.4 text written while another thread's text is being flushed garbles both (CPython issue 119506).
 _TEXT_BREAKS_IN_THREADS = sys.version_info < (3, 12, 4)
 
+_MAIN_THREAD = threading.main_thread().ident
+
 NO_INPUT = "there is no interactive input here: give the value in the code instead"
+
+
+class Soon:
+    """Flushes a stream as soon as the main thread stands between two instructions.
+
+    A print writes its values, separators and end one by one, and only this sees the end of it:
+    one print then is one write to the pipe, which other processes' output cannot cut in two.
+    CPython keeps a list of due calls to C functions taking a pointer and returning an int;
+    here the function is `PyObject_IsTrue`, which calls `__bool__`, and so lets exceptions through.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __bool__(self) -> bool:
+        try:
+            self._stream.flush_sparse()
+        except RuntimeError:
+            # Due inside a signal handler, which itself runs inside a flush of this stream: that one suffices.
+            pass
+        return False
+
+    # The interpreter looks for due calls after every call, but not after reading an attribute:
+    # asked for in the ordinary way, the flush would come before the print has ended.
+    _refused = property(
+        functools.partial(
+            ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.py_object)(("Py_AddPendingCall", ctypes.pythonapi)),
+            ctypes.cast(ctypes.pythonapi.PyObject_IsTrue, ctypes.c_void_p),
+        ),
+        doc="Asks for the call; not zero where the interpreter has no room for it.",
+    )
+
+    @property
+    def request(self) -> bool:
+        """Asks for the flush; whether it will come."""
+        return self._refused == 0
 
 
 class Stream(io.TextIOWrapper):
@@ -43,6 +81,9 @@ class Stream(io.TextIOWrapper):
         self._name = name
         self._flusher = flusher
         self._plain_write = super().write
+        self._soon = Soon(self)
+        # A partial, because the interpreter looks for due calls after a call into C only.
+        self._watching = functools.partial(self._write_sparse)
         self._flushed_at = 0.0
         self._run = 0
         self.bursting = False
@@ -56,12 +97,23 @@ class Stream(io.TextIOWrapper):
         self._run = 0
         self.bursting = False
         # An attribute of the instance comes before the method; without it a write costs no Python call.
-        self.write = self._write_sparse
+        self.write = self._watching
 
     def _write_sparse(self, text: str) -> int:
         count = self._plain_write(text)
-        if not count:
+        if _thread.get_ident() != _MAIN_THREAD:
+            self.flush_sparse()
             return count
+        # The rest of this print is written without a Python call, in which the flush would already be due.
+        self.__dict__.pop("write", None)
+        # Reading this attribute is the request; no call may stand after it.
+        if self._soon.request:
+            return count
+        self.flush_sparse()
+        return count
+
+    def flush_sparse(self) -> None:
+        """Flushes, or begins a burst after too many flushes in a row."""
         now = time.monotonic()
         if now - self._flushed_at > QUIET:
             self._run = 0
@@ -70,9 +122,9 @@ class Stream(io.TextIOWrapper):
         if self._run > BURST and self._flusher.watch(self):
             self.bursting = True
             self.__dict__.pop("write", None)
-        else:
+        elif not self.closed:
+            self.write = self._watching
             self.flush()
-        return count
 
     def _write_watched(self, text: str) -> int:
         self.__dict__.pop("write", None)
@@ -216,7 +268,7 @@ class Streams:
             if stream is not self.stdout and stream is not self.stderr:
                 try:
                     stream.flush()
-                except Exception:  # noqa: BLE001 - the user's own object
+                except Exception:
                     pass
         self._flush_c()
 
@@ -243,7 +295,7 @@ def _lost(stream: object) -> bool:
         return True
     try:
         return bool(getattr(stream, "closed", False))
-    except Exception:  # noqa: BLE001 - the user's own object
+    except Exception:
         return True
 
 

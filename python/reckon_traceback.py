@@ -37,7 +37,7 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     message = _message(error)
     try:
         text = _text(error)
-    except Exception:  # noqa: BLE001 - an exception may break every rule of being formatted
+    except Exception:
         text = f"{name}: {message}" if message else name
     return name, cut_middle(message, MESSAGE_LIMIT), cut_middle(text, TRACEBACK_LIMIT)
 
@@ -56,7 +56,7 @@ def _name(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:
         return "<the exception could not be turned into text>"
     if isinstance(error, SyntaxError):
         message = _CELL_NAME.sub(r"Cell In[\1]", message)

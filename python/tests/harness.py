@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
 
-import reckon_driver  # noqa: E402
+import reckon_driver
 
 #: The patience of a test; nothing that works takes nearly as long.
 PATIENCE = 60.0
@@ -95,6 +96,7 @@ class Context:
         sys.stderr.flush()
         self.pid = _clone()
         if self.pid == 0:
+            os.setpgid(0, 0)
             null = os.open("/dev/null", os.O_RDONLY)
             os.dup2(null, 0)
             os.dup2(out_write, 1)
@@ -111,6 +113,7 @@ class Context:
         for fd in (self.out, self.err):
             os.set_blocking(fd, False)
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+        self._pipes = [self.out, self.err]
         self._buffer = b""
         self._count = 0
         self.exit_status: int | None = None
@@ -136,8 +139,9 @@ class Context:
     def wait(self, execution: Execution, meanwhile=None) -> Execution:
         while True:
             frame = self._frame(execution, meanwhile)
-            if "n" in frame:
+            if "n" in frame or frame["type"] == "clear_output":
                 self._drain(execution)
+            if "n" in frame:
                 self.send({"type": "drained", "n": frame["n"]})
             execution.add("frame", frame)
             if frame["type"] == "finished":
@@ -149,7 +153,8 @@ class Context:
                 return execution
 
     def interrupt(self) -> None:
-        os.kill(self.pid, signal.SIGINT)
+        """Interrupts the context and what it started, as the host does."""
+        os.killpg(self.pid, signal.SIGINT)
 
     def state(self) -> str:
         """Returns the kernel's letter for what the process does: R runs, S sleeps."""
@@ -158,9 +163,7 @@ class Context:
 
     def close(self) -> int:
         """Closes the channel; returns the exit status of the driver."""
-        self.host.close()
-        for fd in (self.out, self.err):
-            os.close(fd)
+        self._close_pipes()
         return self.reap()
 
     def reap(self) -> int:
@@ -180,13 +183,18 @@ class Context:
         return self
 
     def __exit__(self, *_error) -> None:
-        if self.exit_status is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self.reap()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.reap()
         import shutil
 
         shutil.rmtree(self.cwd, ignore_errors=True)
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
         self.host.close()
+        while self._pipes:
+            os.close(self._pipes.pop())
 
     def _drain(self, execution: Execution) -> None:
         for name, fd in (("stdout", self.out), ("stderr", self.err)):

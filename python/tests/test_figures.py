@@ -40,7 +40,9 @@ class Figures(unittest.TestCase):
         self.assertEqual(self.shown(PLOT + "plt.savefig('p.png')\nplt.close()"), [])
 
     def test_a_figure_as_the_last_value_is_shown_once(self):
-        self.assertEqual(self.shown("import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1])\nfig"), ["result"])
+        self.assertEqual(
+            self.shown("import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1])\nfig"), ["result"]
+        )
         self.assertEqual(self.shown("fig, ax = plt.subplots()\nax.plot([1])\ndisplay(fig)\nfig"), ["display"])
         self.assertEqual(self.shown("fig, ax = plt.subplots()\nax.plot([1])\nplt.show()\nfig"), ["display"])
 
@@ -49,7 +51,9 @@ class Figures(unittest.TestCase):
         self.assertEqual(self.shown(code), ["display", "display"])
 
     def test_a_later_cell_may_show_a_closed_figure(self):
-        self.assertEqual(self.shown("import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1])"), ["display"])
+        self.assertEqual(
+            self.shown("import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1])"), ["display"]
+        )
         self.assertEqual(self.shown("fig"), ["result"])
 
     def test_figures_of_a_cell_that_raises_are_shown(self):
@@ -107,7 +111,9 @@ class Figures(unittest.TestCase):
 class Tables(unittest.TestCase):
     def test_frames_and_series(self):
         with Context() as context:
-            bundle = context.run("import pandas as pd\ndf = pd.DataFrame({f'c{i}': range(100) for i in range(15)})\ndf").result
+            bundle = context.run(
+                "import pandas as pd\ndf = pd.DataFrame({f'c{i}': range(100) for i in range(15)})\ndf"
+            ).result
             self.assertIn("<table", bundle["text/html"])
             lines = bundle["text/plain"].split("\n")
             self.assertNotIn("\\", lines[0])

@@ -35,18 +35,26 @@ class Streams(unittest.TestCase):
                     execution = self.context.run(f"import sys\ntell({how}, {lead})")
                     text = execution.stderr if "stderr" in how else execution.stdout
                     self.assertTrue(text.endswith(end))
-                    last = [at for at, (kind, _) in zip(execution.times, execution.events) if kind != "frame"][-1]
+                    last = [
+                        at for at, (kind, _) in zip(execution.times, execution.events, strict=True) if kind != "frame"
+                    ][-1]
                     self.assertGreater(execution.times[-1] - last, 0.2)
+
+    def test_one_print_is_one_write(self):
+        # A pipe in packet mode tells the writes apart.
+        code = (
+            "import os, sys\nr, w = os.pipe2(os.O_DIRECT)\nsaved = os.dup(1)\nos.dup2(w, 1)\n"
+            "print('a', 1, 'b')\nprint('c', end='')\nprint('d', 'e', sep='\\n', end='!')\nsys.stdout.write('f')\n"
+            "os.dup2(saved, 1)\n[os.read(r, 100) for _ in range(4)]"
+        )
+        self.assertEqual(self.context.run(code).result, {"text/plain": "[b'a 1 b\\n', b'c', b'd\\ne!', b'f']"})
 
     def test_bulk_output_is_complete_and_in_order(self):
         execution = self.context.run("for i in range(300_000): print(i)")
         self.assertEqual(execution.stdout, "".join(f"{i}\n" for i in range(300_000)))
 
     def test_bulk_output_costs_no_python_call(self):
-        code = (
-            "import sys, time\nfor i in range(1000): print(i)\n"
-            "bursting = 'write' not in vars(sys.stdout)\nbursting"
-        )
+        code = "import sys, time\nfor i in range(1000): print(i)\nbursting = 'write' not in vars(sys.stdout)\nbursting"
         self.assertEqual(self.context.run(code).result, {"text/plain": "True"})
         code = "import os\nlen(os.listdir('/proc/self/task')), 'write' in vars(sys.stdout)"
         self.assertEqual(self.context.run(code).result, {"text/plain": "(1, True)"})
@@ -99,7 +107,9 @@ class Streams(unittest.TestCase):
         ):
             with self.subTest(code=code):
                 self.context.run(code)
-                execution = self.context.run("import sys\nprint('out')\nprint('err', file=sys.stderr)\nsys.stdin.read()")
+                execution = self.context.run(
+                    "import sys\nprint('out')\nprint('err', file=sys.stderr)\nsys.stdin.read()"
+                )
                 self.assertEqual((execution.stdout, execution.stderr, execution.status), ("out\n", "err\n", "ok"))
 
     def test_a_replaced_stream_stays(self):
@@ -125,7 +135,7 @@ class Streams(unittest.TestCase):
     def test_no_new_thread_means_flushed_writes(self):
         code = (
             "import _thread\nreal = _thread.start_new_thread\n"
-            "def refuse(*args): raise RuntimeError(\"can't start new thread\")\n_thread.start_new_thread = refuse\n"
+            'def refuse(*args): raise RuntimeError("can\'t start new thread")\n_thread.start_new_thread = refuse\n'
             "for i in range(1000): print(i)\n_thread.start_new_thread = real"
         )
         execution = self.context.run(code)

@@ -5,6 +5,7 @@ import math
 import unittest
 
 import harness  # noqa: F401 - puts the driver on the path
+
 import reckon_values as values
 
 
@@ -56,9 +57,7 @@ class Bundles(unittest.TestCase):
 
     def test_a_too_large_value_is_replaced_by_a_remark(self):
         data, _ = values.bundle({"text/plain": "picture", "image/png": b"x" * (7 * 1024 * 1024)}, {})
-        self.assertEqual(
-            data, {"text/plain": "picture\n[image/png left out: 9.3 MiB is more than a value may have]"}
-        )
+        self.assertEqual(data, {"text/plain": "picture\n[image/png left out: 9.3 MiB is more than a value may have]"})
 
     def test_of_a_too_large_text_both_ends_stay(self):
         data, _ = values.bundle({"text/plain": "a" + "b" * values.VALUE_LIMIT + "c"}, {})
@@ -75,7 +74,7 @@ class Frames(unittest.TestCase):
         self.assertEqual(read(values.encode(frame))["data"]["text/plain"], "a\\udc80\\ud83dz")
 
     def test_other_text_is_untouched(self):
-        text = "é漢🎉\x00\x1b\u2028\"\\"
+        text = 'é漢🎉\x00\x1b\u2028"\\'
         self.assertEqual(read(values.encode({"t": text}))["t"], text)
 
     def test_nan_never_travels(self):
