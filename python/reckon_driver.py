@@ -106,14 +106,14 @@ def reseed() -> None:
         uuid._node = uuid._last_timestamp = None
 
 
-def serve(ctl_fd: int, seal: Callable[[], None]) -> None:
+def serve(ctl_fd: int, seal: Callable[[], None], warm: bool = True) -> None:
     """Serves the context of this process on `ctl_fd`; never returns.
 
-    `seal` raises the last wall once the context knows whose it is.
+    `seal` raises the last wall once the context knows whose it is. A context that somebody waits for is not warmed up.
     """
     status = FATAL
     try:
-        Driver(ctl_fd, seal).run()
+        Driver(ctl_fd, seal).run(warm)
     except BaseException:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
@@ -136,15 +136,17 @@ class Driver:
         self._id: object = None
         self._blas = _blas
 
-    def run(self) -> None:
-        """Announces the context and serves the host's requests for ever."""
+    def run(self, warm: bool) -> None:
+        """Announces the context, warmed up if there is time for that, and serves the host's requests for ever."""
         threading.main_thread()._set_native_id()
         reseed()
         refuse_input(self._streams)
         keep_order(self._streams)
-        with _silenced():
-            _warm(self._shell, _WARM_CELLS)
-            self._streams.rest()
+        if warm:
+            with _silenced():
+                _warm(self._shell, _WARM_CELLS)
+                self._rehearse()
+                self._streams.rest()
         self._shell.outlet = self
         os.register_at_fork(before=self._streams.before_fork, after_in_child=self._after_fork_in_child)
         self._channel.send({"type": "ready"})
@@ -154,6 +156,15 @@ class Driver:
                 self._execute(frame)
             elif frame.get("type") == "adopt":
                 self._adopt(frame)
+
+    def _rehearse(self) -> None:
+        """Runs a cell the whole way that a request takes, with nobody to hear it."""
+        channel, self._channel = self._channel, _Deaf()
+        try:
+            self._execute({"id": "", "code": "print(1)"})
+        finally:
+            self._channel = channel
+        self._shell.forget()
 
     # What the shell says (its `Outlet`).
 
@@ -326,6 +337,15 @@ class _Surroundings:
         if self._old_cwd is not None:
             with contextlib.suppress(OSError):
                 os.chdir(self._old_cwd)
+
+
+class _Deaf:
+    """A channel for a rehearsal."""
+
+    is_ours = True
+
+    def send(self, frame: dict) -> None:
+        """Hears nothing."""
 
 
 class _Mute:

@@ -161,8 +161,9 @@ def use_scratch(own_files):
 
 
 def serve(channel, walls, own_pid_namespace, driver):
-    # The nursery is the parent of contexts and reaps them; an interrupt is meant for contexts.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The nursery is the parent of contexts and reaps them; a signal to the server's whole group is not for the zygote.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, 65536, 16)
         if not message:
@@ -173,23 +174,25 @@ def serve(channel, walls, own_pid_namespace, driver):
         rest = descriptors[1:] if walls.namespaces else descriptors
         pid = walls.fork(pidfd, own_pid_namespace)
         if pid == 0:
-            become_context(walls, plan, pidfd, rest, request["limits"], driver)
+            become_context(walls, plan, pidfd, rest, request, driver)
         for descriptor in descriptors:
             os.close(descriptor)
         answer = {"forked": pid} if pid > 0 else {"failed": f"fork: {os.strerror(-pid)}"}
         channel.send(json.dumps(answer).encode())
 
 
-def become_context(walls, plan, pidfd, descriptors, limits, driver):
+def become_context(walls, plan, pidfd, descriptors, request, driver):
     """Enters the room and never returns. No user byte has been read before the last wall stands."""
     plan.init_pidfd = pidfd
     plan.control, plan.stdout, plan.stderr = descriptors[:3]
     procs = descriptors[3:]
     for index in range(PROCS):
         plan.procs[index] = procs[index] if index < len(procs) else -1
-    for resource, value in limits:
+    for resource, value in request["limits"]:
         plan.limits[plan.limit_count] = Limit(resource, _within_hard_limit(resource, value))
         plan.limit_count += 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     failed = walls.enter(ctypes.byref(plan))
     if failed != 0:
         # The steps are numbered in crates/cage/enter/lib.rs. Which descriptor the socket has depends on the step.
@@ -202,7 +205,7 @@ def become_context(walls, plan, pidfd, descriptors, limits, driver):
             except OSError:
                 continue
         os._exit(71)
-    driver.serve(3, walls.sealing(os.getcwd))
+    driver.serve(3, walls.sealing(os.getcwd), request.get("warm", True))
 
 
 if __name__ == "__main__":
