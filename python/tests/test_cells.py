@@ -100,7 +100,8 @@ class Cells(unittest.TestCase):
         self.assertIn("Wall time", self.run_ok("%%time\nx = 1").stdout)
         self.run_ok("%matplotlib inline")
         self.assertIn("Docstring", self.run_ok("len?").stdout)
-        self.assertIn("pip", self.run_ok("%pip --version").stdout)
+        asked = self.run_ok("%pip --version")  # An image may come without pip; then it says so.
+        self.assertRegex(asked.stdout + asked.stderr, r"pip \d|No module named pip")
         self.assertEqual(self.run_ok("%%writefile mod.py\nvalue = 5").stdout, "Writing mod.py\n")
         self.assertEqual(self.run_ok("import mod\nmod.value").result, {"text/plain": "5"})
         self.assertNotIn("__pycache__", os.listdir(self.context.cwd))
