@@ -107,7 +107,13 @@ mod tests {
 
     #[test]
     fn malformed_ids_are_refused() {
-        for text in ["", "sbx_", "sbx_../../etc/passwd", "ses_01890000000000000000000000", "sbx_0189000000000000000000000u"] {
+        for text in [
+            "",
+            "sbx_",
+            "sbx_../../etc/passwd",
+            "ses_01890000000000000000000000",
+            "sbx_0189000000000000000000000u",
+        ] {
             assert!(text.parse::<SandboxId>().is_err(), "{text}");
         }
     }

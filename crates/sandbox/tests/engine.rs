@@ -250,7 +250,10 @@ async fn a_sandbox_is_deleted_at_once_while_its_code_runs() {
         while let Some(event) = execution.next().await {
             last = Some(event);
         }
-        assert!(matches!(&last, Some(EventKind::Problem(problem)) if problem.code == ProblemCode::Gone), "{last:?}");
+        assert!(
+            matches!(&last, Some(EventKind::Problem(problem)) if problem.code == ProblemCode::Gone),
+            "{last:?}"
+        );
     }
     house.close().await;
 }

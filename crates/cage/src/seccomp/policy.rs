@@ -113,7 +113,8 @@ pub fn default_policy() -> Policy {
 pub fn policy_without_network() -> Policy {
     let internet = |line: &&str| !(line.starts_with("socket ") && line.contains("in (2, 10)"));
     let text: Vec<_> = DEFAULT_TEXT.lines().filter(internet).collect();
-    Policy::parse(&text.join("\n"), Architecture::NATIVE).expect("the embedded policy less some rules, as tested")
+    Policy::parse(&text.join("\n"), Architecture::NATIVE)
+        .expect("the embedded policy less some rules, as tested")
 }
 
 #[cfg(test)]
