@@ -163,7 +163,7 @@ pub async fn select(config: &ModelConfig, environment: &Environment) -> Result<S
 
 fn demo(source: Source, reason: &str, warning: Option<String>) -> Selected {
     let model = Arc::new(DemoPlanner);
-    let why = format!("the {} answers, because {reason}", model.name());
+    let why = format!("{}, because {reason}", model.name());
     Selected { model, provider: Provider::Demo, source, why, warning }
 }
 
