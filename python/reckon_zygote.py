@@ -22,7 +22,7 @@ import traceback
 
 PROCS = 8
 LIMITS = 12
-TREES = 24
+TREES = 64
 
 
 class Limit(ctypes.Structure):
@@ -174,7 +174,11 @@ def serve(channel, walls, own_pid_namespace, driver):
         rest = descriptors[1:] if walls.namespaces else descriptors
         pid = walls.fork(pidfd, own_pid_namespace)
         if pid == 0:
-            become_context(walls, plan, pidfd, rest, request, driver)
+            try:
+                become_context(walls, plan, pidfd, rest, request, driver)
+            finally:
+                # Whatever went wrong, this copy of the zygote never gets back to the zygote's own work.
+                os._exit(71)
         for descriptor in descriptors:
             os.close(descriptor)
         answer = {"forked": pid} if pid > 0 else {"failed": f"fork: {os.strerror(-pid)}"}

@@ -37,7 +37,7 @@ pub struct Plan {
     /// Landlock's scopes, 0 for none.
     pub landlock_scoped: u64,
     /// Trees and the rights beneath them.
-    pub trees: [Tree; 24],
+    pub trees: [Tree; 64],
     /// How many of them count.
     pub tree_count: u64,
 }

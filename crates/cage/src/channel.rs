@@ -29,6 +29,8 @@ pub struct Packet<T> {
     pub message: T,
     /// The descriptors that came with it.
     pub descriptors: Vec<OwnedFd>,
+    /// Some of them could not be received: this process has no numbers left. None of them is handed out then.
+    pub cut: bool,
 }
 
 impl Channel {
@@ -80,17 +82,22 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<Pack
     if received.bytes == 0 {
         return Ok(None);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received.flags.intersects(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "message cut by the channel"));
     }
+    // Too few descriptors are the receiver's shortage, not the sender's fault: the message can still be answered.
+    let cut = received.flags.intersects(ReturnFlags::CTRUNC);
     let mut descriptors = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
             descriptors.extend(fds);
         }
     }
+    if cut {
+        descriptors.clear();
+    }
     let message = serde_json::from_slice(&bytes[..received.bytes])?;
-    Ok(Some(Packet { message, descriptors }))
+    Ok(Some(Packet { message, descriptors, cut }))
 }
 
 impl AsFd for Channel {

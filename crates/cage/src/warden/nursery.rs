@@ -20,7 +20,7 @@ use crate::{
     identity,
     message::{Act, ContextSignal, Ending, Notice, WardenConfig},
     room::{self, RoomPlan},
-    warden::zygote::Zygote,
+    warden::zygote::{Answered, Zygote},
 };
 
 /// An act as the warden hands it on: with the mapping of the room it makes, descriptors beside it.
@@ -40,7 +40,7 @@ const STRANGERS: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 1, 
 /// A child whose end matters.
 #[derive(Debug, Clone, Copy)]
 enum Child {
-    Zygote,
+    Zygote { pid: Pid },
     Init { room: u64 },
     Context { room: u64, context: u64 },
 }
@@ -50,12 +50,16 @@ pub(crate) struct Nursery {
     channel: Channel,
     init: OwnedFd,
     epoll: OwnedFd,
-    zygote: Zygote,
+    /// `None` after one that could not be started again; the next context tries anew.
+    zygote: Option<Zygote>,
+    /// Children that nobody knows may exist: without a room's init always, else once a zygote has died between a fork
+    /// and its answer. Unreaped, such a child keeps its killed room from ending.
+    strangers: bool,
     rooms: HashMap<u64, Room>,
     /// Rooms without an init that end when their last context is reaped.
     ending: HashSet<u64>,
     /// By token of the epoll registration.
-    children: HashMap<u64, (Child, OwnedFd)>,
+    children: HashMap<u64, (Child, Pid, OwnedFd)>,
     next_token: u64,
 }
 
@@ -73,18 +77,20 @@ impl Nursery {
         epoll::add(&epoll, &channel, epoll::EventData::new_u64(WARDEN), events).named("epoll_ctl")?;
         let (zygote, pidfd, hello) = Zygote::start(&config.zygote)?;
         let init = embedded::init()?;
+        let (pid, strangers) = (zygote.pid, !config.namespaces);
         let mut nursery = Self {
             config,
             channel,
             init,
             epoll,
-            zygote,
+            zygote: Some(zygote),
+            strangers,
             rooms: HashMap::new(),
             ending: HashSet::new(),
             children: HashMap::new(),
             next_token: WARDEN + 1,
         };
-        nursery.watch(Child::Zygote, pidfd)?;
+        nursery.watch(Child::Zygote { pid }, pid, pidfd)?;
         Ok((nursery, hello))
     }
 
@@ -93,7 +99,7 @@ impl Nursery {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             events.clear();
-            let timeout = if self.config.namespaces { None } else { Some(&STRANGERS) };
+            let timeout = self.strangers.then_some(&STRANGERS);
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout) {
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
@@ -106,7 +112,7 @@ impl Nursery {
                     return Ok(());
                 }
             }
-            if !self.config.namespaces {
+            if self.strangers {
                 self.reap_strangers();
             }
         }
@@ -117,6 +123,11 @@ impl Nursery {
             return Ok(false);
         };
         let number = packet.message.number;
+        if packet.cut {
+            // Above all a room must not be built outside its cgroup.
+            let message = "the nursery has no file descriptors left".to_owned();
+            return self.say(&Notice::Failed { number, message }, &[]).map(|()| true);
+        }
         match self.carry_out(&packet.message, &packet.descriptors) {
             Ok(answer) => {
                 let borrowed: Vec<_> = answer.iter().map(AsFd::as_fd).collect();
@@ -162,9 +173,18 @@ impl Nursery {
         };
         let plan = RoomPlan { map, tmp_bytes, procs, init: self.init.as_fd() };
         let (pid, pidfd) = room::build(&plan)?;
-        let mounts = identity::open_namespace(pid, "mnt")?;
-        let watched = rustix::io::fcntl_dupfd_cloexec(&pidfd, 0).named("dup a pidfd")?;
-        self.watch(Child::Init { room }, watched)?;
+        let held = identity::open_namespace(pid, "mnt").and_then(|mounts| {
+            let watched = rustix::io::fcntl_dupfd_cloexec(&pidfd, 0).named("dup a pidfd")?;
+            self.watch(Child::Init { room }, pid, watched).map(|()| mounts)
+        });
+        let mounts = match held {
+            Ok(mounts) => mounts,
+            Err(error) => {
+                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+                let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                return Err(error);
+            }
+        };
         self.rooms.insert(room, Room { init: Some(pidfd), ..Room::default() });
         Ok(Some(mounts))
     }
@@ -177,16 +197,70 @@ impl Nursery {
         descriptors: &[OwnedFd],
     ) -> Result<(), Error> {
         let Some(home) = self.rooms.get(&room) else { return Err(gone(room)) };
+        let init = home.init.as_ref().map(|init| rustix::io::fcntl_dupfd_cloexec(init, 0)).transpose();
+        let init = init.named("dup a pidfd")?;
         let borrowed: Vec<BorrowedFd<'_>> =
-            home.init.iter().map(AsFd::as_fd).chain(descriptors.iter().map(AsFd::as_fd)).collect();
-        let pid = self.zygote.fork(&borrowed, limits)?;
+            init.iter().map(AsFd::as_fd).chain(descriptors.iter().map(AsFd::as_fd)).collect();
+        let pid = self.ask_zygote(&borrowed, limits)?;
         // The child cannot vanish before this: only this process reaps it.
-        let pidfd =
-            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).named("pidfd_open")?;
-        self.watch(Child::Context { room, context }, pidfd)?;
+        let watched = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            .named("pidfd_open")
+            .and_then(|pidfd| self.watch(Child::Context { room, context }, pid, pidfd));
+        if let Err(error) = watched {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            return Err(error);
+        }
         if let Some(home) = self.rooms.get_mut(&room) {
             home.contexts.insert(context, pid);
         }
+        Ok(())
+    }
+
+    /// Has a context forked. A zygote that has died or hangs is replaced, and asked once more.
+    fn ask_zygote(&mut self, descriptors: &[BorrowedFd<'_>], limits: &[(u32, u64)]) -> Result<Pid, Error> {
+        if let Some(zygote) = &self.zygote {
+            match zygote.fork(descriptors, limits) {
+                Answered::Forked(pid) => return Ok(pid),
+                Answered::Refused(error) => return Err(error),
+                Answered::Broken(error) => self.discard_zygote(&error)?,
+            }
+        }
+        self.start_zygote()?;
+        match &self.zygote {
+            Some(zygote) => zygote.fork(descriptors, limits).into_result(),
+            None => Err(Error::Protocol("there is no zygote".into())),
+        }
+    }
+
+    /// Kills a zygote that does not answer, and the child that it may have forked without saying so: that one has the
+    /// same channel as the next will have.
+    fn discard_zygote(&mut self, error: &Error) -> Result<(), Error> {
+        let Some(mut zygote) = self.zygote.take() else { return Ok(()) };
+        let _ = rustix::process::kill_process(zygote.pid, Signal::KILL);
+        // Its token stays registered and finds nothing more to wait for.
+        let options = rustix::process::WaitOptions::empty();
+        let _ = rustix::process::waitpid(Some(zygote.pid), options);
+        self.children.retain(|_, (_, pid, pidfd)| {
+            let other = *pid != zygote.pid;
+            if !other {
+                let _ = epoll::delete(&self.epoll, &*pidfd);
+            }
+            other
+        });
+        self.strangers = true;
+        if self.config.namespaces {
+            self.kill_strangers();
+        }
+        let message = format!("{error}: {}", zygote.last_words());
+        self.say(&Notice::ZygoteEnded { message }, &[])
+    }
+
+    fn start_zygote(&mut self) -> Result<(), Error> {
+        let (zygote, pidfd, _) = Zygote::start(&self.config.zygote)?;
+        let pid = zygote.pid;
+        self.watch(Child::Zygote { pid }, pid, pidfd)?;
+        self.zygote = Some(zygote);
         Ok(())
     }
 
@@ -228,7 +302,7 @@ impl Nursery {
 
     fn child_ended(&mut self, token: u64) -> Result<(), Error> {
         // A second event of the same wait for a child that is already reaped finds nothing.
-        let Some((child, pidfd)) = self.children.remove(&token) else { return Ok(()) };
+        let Some((child, _, pidfd)) = self.children.remove(&token) else { return Ok(()) };
         let _ = epoll::delete(&self.epoll, &pidfd);
         let status =
             rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).named("waitid")?;
@@ -241,7 +315,7 @@ impl Nursery {
             None => Ending::Exited(-1),
         };
         match child {
-            Child::Zygote => self.zygote_ended(ending),
+            Child::Zygote { pid } => self.zygote_ended(pid, ending),
             Child::Init { room } => {
                 self.rooms.remove(&room);
                 self.say(&Notice::RoomEnded { room }, &[])
@@ -256,31 +330,44 @@ impl Nursery {
         }
     }
 
-    fn zygote_ended(&mut self, ending: Ending) -> Result<(), Error> {
-        let message = format!("the zygote ended ({ending:?}): {}", self.zygote.last_words());
-        let (zygote, pidfd, _) = Zygote::start(&self.config.zygote)?;
-        self.zygote = zygote;
-        self.watch(Child::Zygote, pidfd)?;
+    fn zygote_ended(&mut self, pid: Pid, ending: Ending) -> Result<(), Error> {
+        self.strangers = true;
+        let words = match self.zygote.take_if(|zygote| zygote.pid == pid) {
+            Some(mut zygote) => zygote.last_words(),
+            None => return Ok(()),
+        };
+        // Contexts go on without it; the next one tries again.
+        let started = self.start_zygote().map_or_else(|error| format!("; {error}"), |()| String::new());
+        let message = format!("the zygote ended ({ending:?}): {words}{started}");
         self.say(&Notice::ZygoteEnded { message }, &[])
     }
 
-    /// Reaps what contexts without a pid namespace left behind; this process is their subreaper.
+    /// Reaps children that nobody waits for: what contexts without a pid namespace left behind (this process is their
+    /// subreaper), and what a dead zygote forked without saying so.
     fn reap_strangers(&self) {
-        let own: HashSet<Pid> =
-            self.rooms.values().flat_map(|room| room.contexts.values().copied()).collect();
-        for pid in children() {
-            if pid != self.zygote.pid && !own.contains(&pid) {
-                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
-            }
+        for pid in self.unknown_children() {
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
         }
     }
 
-    fn watch(&mut self, child: Child, pidfd: OwnedFd) -> Result<(), Error> {
+    fn kill_strangers(&self) {
+        for pid in self.unknown_children() {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        }
+    }
+
+    fn unknown_children(&self) -> Vec<Pid> {
+        let own: HashSet<Pid> = self.children.values().map(|&(_, pid, _)| pid).collect();
+        children().into_iter().filter(|pid| !own.contains(pid)).collect()
+    }
+
+    fn watch(&mut self, child: Child, pid: Pid, pidfd: OwnedFd) -> Result<(), Error> {
         let token = self.next_token;
         self.next_token += 1;
         let events = epoll::EventFlags::IN;
         epoll::add(&self.epoll, &pidfd, epoll::EventData::new_u64(token), events).named("epoll_ctl")?;
-        self.children.insert(token, (child, pidfd));
+        self.children.insert(token, (child, pid, pidfd));
         Ok(())
     }
 

@@ -4,11 +4,13 @@ use std::{
     ffi::{CStr, CString},
     io::{Read, Seek, SeekFrom},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::{
     fs::{MemfdFlags, Mode, OFlags},
-    process::Pid,
+    net::sockopt::{Timeout, set_socket_timeout},
+    process::{Pid, Signal},
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,8 @@ use crate::{
 
 /// The environment variable that tells the zygote its socket.
 const CHANNEL_VARIABLE: &str = "RECKON_CHANNEL";
+/// How long a fork may take; it is about a millisecond, and a host that swaps is slow.
+const FORK: Duration = Duration::from_secs(5);
 /// How much of the zygote's last output an error carries.
 const LAST_WORDS: u64 = 4096;
 
@@ -29,6 +33,26 @@ pub(crate) struct Zygote {
     pub(crate) pid: Pid,
     channel: Channel,
     stderr: std::fs::File,
+}
+
+/// What came of asking for a fork.
+pub(crate) enum Answered {
+    /// The context's pid.
+    Forked(Pid),
+    /// It could not, and goes on.
+    Refused(Error),
+    /// It has died, hangs or does not keep to the protocol: nobody knows whether it forked.
+    Broken(Error),
+}
+
+impl Answered {
+    /// Returns the context's pid.
+    pub(crate) fn into_result(self) -> Result<Pid, Error> {
+        match self {
+            Self::Forked(pid) => Ok(pid),
+            Self::Refused(error) | Self::Broken(error) => Err(error),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -72,29 +96,42 @@ impl Zygote {
         };
         drop(theirs);
         let mut zygote = Self { pid, channel: ours, stderr: stderr.into() };
-        match zygote.receive() {
-            Ok(Answer::Ready(hello)) => Ok((zygote, pidfd, hello)),
-            Ok(Answer::Failed(message)) => {
-                Err(Error::Protocol(format!("the zygote cannot start: {message}")))
-            }
-            Ok(Answer::Forked(_)) => Err(Error::Protocol("the zygote spoke out of turn".into())),
-            Err(_) => Err(Error::Protocol(format!("the zygote cannot start: {}", zygote.last_words()))),
+        let failed = match zygote.receive() {
+            Ok(Answer::Ready(hello)) => match zygote.limit_patience() {
+                Ok(()) => return Ok((zygote, pidfd, hello)),
+                Err(error) => error.to_string(),
+            },
+            Ok(Answer::Failed(message)) => message,
+            Ok(Answer::Forked(_)) => "it spoke out of turn".into(),
+            Err(_) => zygote.last_words(),
+        };
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        Err(Error::Protocol(format!("the zygote cannot start: {failed}")))
+    }
+
+    fn limit_patience(&self) -> Result<(), Error> {
+        for direction in [Timeout::Recv, Timeout::Send] {
+            set_socket_timeout(&self.channel, direction, Some(FORK)).named("limit the zygote's time")?;
         }
+        Ok(())
     }
 
     /// Forks a context. `descriptors` are init's pidfd where there is one, the context's three and the cgroups'.
-    pub(crate) fn fork(
-        &mut self,
-        descriptors: &[BorrowedFd<'_>],
-        limits: &[(u32, u64)],
-    ) -> Result<Pid, Error> {
-        self.channel.send(&Fork { limits }, descriptors).named("ask the zygote")?;
-        match self.receive()? {
-            Answer::Forked(pid) => {
-                Pid::from_raw(pid).ok_or_else(|| Error::Protocol("the zygote forked nothing".into()))
+    pub(crate) fn fork(&self, descriptors: &[BorrowedFd<'_>], limits: &[(u32, u64)]) -> Answered {
+        if let Err(error) = self.channel.send(&Fork { limits }, descriptors).named("ask the zygote") {
+            return Answered::Broken(error);
+        }
+        match self.receive() {
+            Ok(Answer::Forked(pid)) => match Pid::from_raw(pid) {
+                Some(pid) => Answered::Forked(pid),
+                None => Answered::Broken(Error::Protocol("the zygote forked nothing".into())),
+            },
+            Ok(Answer::Failed(message)) => {
+                Answered::Refused(Error::Protocol(format!("fork a context: {message}")))
             }
-            Answer::Failed(message) => Err(Error::Protocol(format!("fork a context: {message}"))),
-            Answer::Ready(_) => Err(Error::Protocol("the zygote spoke out of turn".into())),
+            Ok(Answer::Ready(_)) => Answered::Broken(Error::Protocol("the zygote spoke out of turn".into())),
+            Err(error) => Answered::Broken(error),
         }
     }
 
