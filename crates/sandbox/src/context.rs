@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use reckon_cage::message::Ending;
 use reckon_protocol::{EventKind, ExecutionId, Limits, Status};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     room::{Connection, Parked, Room},
     run::{End, Run},
     sandbox::InUse,
+    trash::Nest,
     warden::Warden,
 };
 
@@ -21,13 +22,8 @@ pub(crate) const EVENTS: usize = 256;
 /// Executions that wait for their turn in one sandbox.
 pub(crate) const QUEUE: usize = 64;
 
-/// What the task is asked.
-pub(crate) enum Command {
-    /// Run code.
-    Execute(Task),
-    /// End the room; answered when nothing is left of it.
-    End(oneshot::Sender<Result<(), EngineError>>),
-}
+/// How long a flood of background output waits before the next piece of it is read and dropped.
+const FLOOD_PAUSE: Duration = Duration::from_millis(10);
 
 /// One piece of code to run.
 pub(crate) struct Task {
@@ -48,10 +44,15 @@ pub(crate) struct Home {
     pub(crate) limits: Limits,
     /// Cancelled when the sandbox is being deleted.
     pub(crate) ending: CancellationToken,
+    /// Told when nothing is left of it.
+    pub(crate) ended: watch::Sender<Option<Result<(), String>>>,
+    /// Its directory, which goes with this.
+    pub(crate) nest: Nest,
 }
 
-/// Serves a sandbox until it is ended.
-pub(crate) async fn serve(home: Home, parked: Parked, mut commands: mpsc::Receiver<Command>) {
+/// Serves a sandbox until it is ended or everybody has forgotten it.
+pub(crate) async fn serve(home: Home, parked: Parked, mut tasks: mpsc::Receiver<Task>) {
+    let ending = home.ending.clone();
     let mut context = Context {
         home,
         room: Some(parked.room),
@@ -62,20 +63,25 @@ pub(crate) async fn serve(home: Home, parked: Parked, mut commands: mpsc::Receiv
     loop {
         tokio::select! {
             biased;
-            command = commands.recv() => match command {
-                Some(Command::Execute(task)) => context.execute(task).await,
-                Some(Command::End(answer)) => {
-                    let _ = answer.send(context.end().await);
-                    return;
-                }
-                None => {
-                    let _ = context.end().await;
-                    return;
-                }
+            () = ending.cancelled() => break,
+            task = tasks.recv() => match task {
+                Some(task) => context.execute(task).await,
+                None => break,
             },
             () = context.idle() => {}
         }
     }
+    tasks.close();
+    while let Some(task) = tasks.recv().await {
+        Run::new(task, &context.home, None).deleted();
+    }
+    let ended = context.end().await;
+    if let Err(error) = &ended {
+        tracing::error!(workspace = %context.home.workspace, %error, "end a room");
+    }
+    let Context { home: Home { ended: told, nest, .. }, .. } = context;
+    drop(nest);
+    told.send_replace(Some(ended.map_err(|error| error.to_string())));
 }
 
 struct Context {
@@ -101,6 +107,10 @@ impl Context {
     /// Drains output while nothing runs, so that nobody's background thread blocks on a full pipe.
     async fn idle(&mut self) {
         let Some(connection) = &mut self.connection else { return std::future::pending().await };
+        if self.late.dropped > 0 {
+            // Drained all the same, but not at the price of everybody else's processor.
+            tokio::time::sleep(FLOOD_PAUSE).await;
+        }
         tokio::select! {
             () = connection.stdout.readable() => {
                 if let Some(text) = connection.stdout.read_now() {
@@ -125,7 +135,11 @@ impl Context {
             return run.close(Status::Interrupted, self.room.as_ref()).await;
         }
         run.begin().await;
-        let mut connection = match self.connect(&mut run).await {
+        let ending = self.home.ending.clone();
+        let Some(connected) = ending.run_until_cancelled(self.connect(&mut run)).await else {
+            return run.deleted();
+        };
+        let mut connection = match connected {
             Ok(connection) => connection,
             Err(error) => {
                 run.emit(EventKind::Problem(error.to_problem())).await;
@@ -151,28 +165,40 @@ impl Context {
     }
 
     async fn connect(&mut self, run: &mut Run) -> Result<Connection, EngineError> {
-        if let Some(connection) = self.connection.take() {
+        if let Some(mut connection) = self.connection.take()
+            && !connection.process.has_ended()
+        {
             return Ok(connection);
         }
+        self.executed = 0;
         let connection = self.replace().await?;
         run.notice("The interpreter was restarted: variables are lost, files are kept.").await;
         Ok(connection)
     }
 
-    /// Returns a new context in the same room, or in a new room when that one is gone too.
+    /// Returns a new context in the same room, or in a new room when that one is gone or of no use any more.
     async fn replace(&mut self) -> Result<Connection, EngineError> {
-        let gone = self.room.as_mut().is_none_or(Room::is_gone);
-        let mut connection = if gone {
-            // The old room's number is of no use any more, and nothing of it is left.
-            let parked = Parked::build(&self.home.warden, &self.home.limits).await?;
-            parked.room.identify(&self.home.workspace, &self.home.limits).await?;
-            self.room = Some(parked.room);
-            parked.connection
-        } else if let Some(room) = &self.room {
-            Connection::open(&self.home.warden, room.number, &self.home.limits).await?
-        } else {
-            return Err(EngineError::Gone("its room has ended".into()));
-        };
+        let number = self.room.as_mut().and_then(|room| (!room.is_gone()).then_some(room.number));
+        if let Some(number) = number {
+            match self.open_in(number).await {
+                Ok(connection) => return Ok(connection),
+                // Full of processes or memory that earlier code left, or just ended.
+                Err(error) => tracing::debug!(%error, "a new room for a sandbox"),
+            }
+        }
+        if let Some(room) = self.room.take() {
+            // Its workspace is about to be mounted in another: nothing of the old one may still be writing.
+            room.end().await?;
+        }
+        let Parked { room, mut connection, .. } = Parked::build(&self.home.warden, &self.home.limits).await?;
+        room.identify(&self.home.workspace, &self.home.limits).await?;
+        adopt(&mut connection, &self.home).await?;
+        self.room = Some(room);
+        Ok(connection)
+    }
+
+    async fn open_in(&self, room: u64) -> Result<Connection, EngineError> {
+        let mut connection = Connection::open(&self.home.warden, room, &self.home.limits).await?;
         adopt(&mut connection, &self.home).await?;
         Ok(connection)
     }

@@ -91,7 +91,7 @@ struct Inner {
     ready: Ready,
     warden: Warden,
     pool: Pool,
-    trash: Trash,
+    trash: Arc<Trash>,
     /// Where sandboxes' directories are.
     directory: PathBuf,
     sandboxes: Mutex<Live>,
@@ -125,7 +125,13 @@ impl Engine {
         let directory = start::directories(&config)?;
         let warden_config = start::warden_config(&config, &directory)?;
         let (warden, ready) = Warden::start(&config.warden, &warden_config).await?;
-        let trash = Trash::start(&config.data_dir, &directory)?;
+        let trash = match Trash::start(&config.data_dir, &directory) {
+            Ok(trash) => Arc::new(trash),
+            Err(error) => {
+                warden.stop().await;
+                return Err(error);
+            }
+        };
         let pool = Pool::start(warden.clone(), config.limits.clone(), config.pool);
         let engine = Self(Arc::new(Inner {
             ready,
@@ -154,9 +160,17 @@ impl Engine {
             directory: &self.0.directory,
             ready: &self.0.ready,
             isolation: self.0.config.isolation,
+            trash: &self.0.trash,
         };
         let sandbox = Sandbox::make(birth, limits, spec.time_to_live).await?;
-        lock(&self.0.sandboxes).by_id.insert(sandbox.id().clone(), sandbox.clone());
+        let mut live = lock(&self.0.sandboxes);
+        // Looked at under the lock: whoever shuts down takes this map after the token is cancelled.
+        if self.0.stopping.is_cancelled() {
+            sandbox.end();
+            return Err(stopped());
+        }
+        live.by_id.insert(sandbox.id().clone(), sandbox.clone());
+        drop(live);
         Ok(sandbox)
     }
 
@@ -175,10 +189,9 @@ impl Engine {
     /// Ends a sandbox and removes its directory. Returns false when there was none.
     pub async fn delete(&self, id: &SandboxId) -> Result<bool, EngineError> {
         let Some(sandbox) = lock(&self.0.sandboxes).by_id.remove(id) else { return Ok(false) };
-        let ended = sandbox.end().await;
-        // The directory goes all the same: nobody reaches the sandbox any more.
-        self.0.trash.discard(&self.0.directory.join(id.as_str()))?;
-        ended.map(|()| true)
+        // From here on it ends by itself, also when the caller stops waiting.
+        sandbox.end();
+        sandbox.ended().await.map(|()| true)
     }
 
     /// Returns what is going on.
@@ -209,14 +222,19 @@ impl Engine {
         // The rooms end with the warden, all at once; the directories are anonymous and go too.
         self.0.warden.stop().await;
         for (id, sandbox) in sandboxes {
-            let _ = sandbox.end().await;
-            let _ = self.0.trash.discard(&self.0.directory.join(id.as_str()));
+            sandbox.end();
+            if let Err(error) = sandbox.ended().await {
+                tracing::warn!(%id, %error, "end a sandbox");
+            }
         }
         self.0.trash.stop().await;
         start::remove_private_files(&self.0.config);
     }
 
     fn reserve(&self) -> Result<Place, EngineError> {
+        if self.0.stopping.is_cancelled() {
+            return Err(stopped());
+        }
         let mut live = lock(&self.0.sandboxes);
         if live.by_id.len() + live.reserved >= self.0.config.max_sandboxes {
             return Err(EngineError::Busy { maximum: self.0.config.max_sandboxes });
@@ -251,6 +269,10 @@ async fn end_expired(engine: std::sync::Weak<Inner>, stopping: CancellationToken
             }
         }
     }
+}
+
+fn stopped() -> EngineError {
+    EngineError::Warden("the engine has been shut down".into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

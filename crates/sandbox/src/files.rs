@@ -20,6 +20,8 @@ use crate::error::EngineError;
 
 /// Files that a listing holds; beyond it the rest is left out.
 const LISTED: usize = 10_000;
+/// Entries that a listing looks at, so that a tree that grows faster than it is read ends too.
+const SEEN: usize = 200_000;
 /// Directories deep that a listing goes.
 const DEPTH: usize = 32;
 /// How often a lookup is tried again that user code disturbs by renaming.
@@ -97,10 +99,16 @@ impl Workspace {
         let mut found = Vec::new();
         // Prefix and depth of directories still to be read; each is opened anew beneath the root.
         let mut waiting = vec![(String::new(), 0)];
+        let mut left = SEEN;
         while let Some((prefix, depth)) = waiting.pop() {
             let Ok(directory) = open_directory(root.as_fd(), &prefix) else { continue };
             let Ok(entries) = Dir::read_from(&directory) else { continue };
             for entry in entries.filter_map(Result::ok) {
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    waiting.clear();
+                    break;
+                }
                 // A name that is not text cannot be asked for either.
                 let Ok(name) = entry.file_name().to_str() else { continue };
                 if name == "." || name == ".." {

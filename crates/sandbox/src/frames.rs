@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longer than any frame an honest driver sends (it cuts at 12 MiB).
 const LONGEST: usize = 16 * 1024 * 1024;
+/// JSON values in one frame; each costs the host far more than its text. A figure with a million points fits.
+const MOST_VALUES: usize = 2_000_000;
 /// Bytes of the length.
 const HEADER: usize = 4;
 
@@ -121,7 +123,25 @@ pub(crate) fn decode(arrived: &mut BytesMut) -> Result<Option<Report>, String> {
     }
     arrived.advance(HEADER);
     let body = arrived.split_to(length);
+    if values(&body) > MOST_VALUES {
+        return Err("a frame of too many values".into());
+    }
     serde_json::from_slice(&body).map(Some).map_err(|error| format!("a frame that is none of ours: {error}"))
+}
+
+/// Returns at least the number of values in a JSON text, without taking it in.
+fn values(text: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (0, false, false);
+    for &byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 #[cfg(test)]
@@ -148,12 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn text_is_not_counted_as_values() {
+        assert_eq!(values(br#"{"a":"x,[\",{","b":[1,2]}"#), 4);
+    }
+
+    #[test]
     fn hostile_frames_are_errors() {
         for bytes in [
             u32::MAX.to_le_bytes().to_vec(),
             frame("not json"),
             frame(r#"{"type":"unheard of"}"#),
             frame(&"[".repeat(100_000)),
+            frame(&format!(r#"{{"type":"ready","x":[{}0]}}"#, "0,".repeat(3_000_000))),
         ] {
             assert!(decode(&mut BytesMut::from(&bytes[..])).is_err());
         }

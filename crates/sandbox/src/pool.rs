@@ -60,9 +60,15 @@ impl Pool {
         }
     }
 
-    /// Returns how many rooms are waiting.
+    /// Returns how many rooms are waiting; those that have ended are let go of and replaced.
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.shared.parked).len()
+        let mut parked = lock(&self.shared.parked);
+        let before = parked.len();
+        parked.retain_mut(Parked::is_alive);
+        if parked.len() < before {
+            self.shared.taken.notify_one();
+        }
+        parked.len()
     }
 
     /// Stops filling and lets go of what is waiting; the rooms end with the warden.
@@ -78,7 +84,7 @@ impl Pool {
     fn take_waiting(&self, limits: &Limits) -> Option<Parked> {
         let mut parked = lock(&self.shared.parked);
         while let Some(mut first) = parked.pop_front() {
-            if first.room.is_gone() {
+            if !first.is_alive() {
                 continue;
             }
             if first.suits(limits) {
@@ -103,9 +109,10 @@ async fn fill(shared: Arc<Shared>) {
             }
             continue;
         }
-        match Parked::build(&shared.warden, &shared.limits).await {
+        let building = Parked::build(&shared.warden, &shared.limits);
+        let Some(built) = shared.stopping.run_until_cancelled(building).await else { return };
+        match built {
             Ok(parked) => lock(&shared.parked).push_back(parked),
-            Err(_) if shared.warden.is_closed() => return,
             Err(error) => {
                 tracing::warn!(%error, "fill the pool");
                 if shared.stopping.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -27,13 +28,22 @@ use crate::{
     warden::Warden,
 };
 
-/// A room as the engine holds it. It must be ended by [`Room::end`].
+/// How long the kernel may take to end what was killed; a process that hangs in it can take for ever.
+const LAST_BREATH: Duration = Duration::from_secs(20);
+/// Orders that a driver may leave unread; honest ones read each before they ask for the next.
+const BACKLOG: usize = 256 * 1024;
+/// How long a context may take to become warm.
+const WARM: Duration = Duration::from_secs(60);
+
+/// A room as the engine holds it. [`Room::end`] waits for its end; one that is dropped is ended behind the scenes.
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) number: u64,
     warden: Warden,
-    ended: Option<oneshot::Receiver<()>>,
+    ended: oneshot::Receiver<()>,
     events: Option<EventFds>,
+    /// Nothing is left of it, or nothing ever was.
+    over: bool,
 }
 
 /// The connection to a context's driver, and its output.
@@ -51,6 +61,11 @@ pub(crate) struct Driver {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     arrived: BytesMut,
+    /// What the driver has not taken yet; written while its reports are awaited, so that one who never reads stops
+    /// nobody but himself.
+    outgoing: BytesMut,
+    /// Bytes of the last report.
+    pub(crate) last_length: usize,
 }
 
 /// A context's process, as the warden reaches it.
@@ -58,6 +73,16 @@ pub(crate) struct Driver {
 pub(crate) struct Process {
     pub(crate) handle: ProcessHandle,
     ended: oneshot::Receiver<Ending>,
+    /// What `ended` told.
+    told: Option<Told>,
+}
+
+/// What became of a context.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Ended(Ending),
+    /// The warden has gone, and its contexts with it.
+    Lost,
 }
 
 /// Where signals for a context go.
@@ -81,13 +106,13 @@ impl Parked {
     /// Builds a room and a context in it, and waits until the context has run its warm-up.
     pub(crate) async fn build(warden: &Warden, limits: &Limits) -> Result<Self, EngineError> {
         let room = Room::build(warden, limits).await?;
-        match Connection::open(warden, room.number, limits).await {
-            Ok(connection) => Ok(Self { room, connection, limits: limits.clone() }),
-            Err(error) => {
-                let _ = room.end().await;
-                Err(error)
-            }
-        }
+        let connection = Connection::open(warden, room.number, limits).await?;
+        Ok(Self { room, connection, limits: limits.clone() })
+    }
+
+    /// Returns whether it can still be given to a sandbox.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        !self.room.is_gone() && !self.connection.process.has_ended()
     }
 
     /// Returns whether a sandbox with these limits can live in it.
@@ -103,19 +128,14 @@ impl Parked {
 
 impl Room {
     async fn build(warden: &Warden, limits: &Limits) -> Result<Self, EngineError> {
+        warden.revived().await?;
         let number = warden.number();
         let ended = warden.watch_room(number);
+        // Before it is asked for: a caller who stops waiting leaves nothing behind.
+        let mut room = Self { number, warden: warden.clone(), ended, events: None, over: false };
         let act = Act::Room { room: number, limits: room_limits(limits), tmp_bytes: limits.tmp_bytes };
-        match warden.ask(act, &[]).await {
-            Ok(descriptors) => {
-                let events = event_fds(descriptors);
-                Ok(Self { number, warden: warden.clone(), ended: Some(ended), events })
-            }
-            Err(error) => {
-                warden.unwatch(number);
-                Err(error)
-            }
-        }
+        room.events = event_fds(warden.ask(act, &[]).await?);
+        Ok(room)
     }
 
     /// Gives the room its sandbox.
@@ -130,21 +150,43 @@ impl Room {
         self.events.as_ref().and_then(|fds| Events::read(fds).ok()).unwrap_or_default()
     }
 
-    /// Returns whether the room has ended by itself: its init is gone.
+    /// Returns whether the room has ended by itself: its init is gone, or the warden with all its rooms.
     pub(crate) fn is_gone(&mut self) -> bool {
-        match &mut self.ended {
-            Some(ended) => !matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty)),
-            None => true,
+        if self.over {
+            return true;
+        }
+        match self.ended.try_recv() {
+            Ok(()) => {
+                self.over = true;
+                true
+            }
+            Err(oneshot::error::TryRecvError::Closed) => true,
+            Err(oneshot::error::TryRecvError::Empty) => false,
         }
     }
 
     /// Kills everything in the room and returns when nothing is left.
     pub(crate) async fn end(mut self) -> Result<(), EngineError> {
-        let Some(ended) = self.ended.take() else { return Ok(()) };
-        self.warden.ask(Act::End { room: self.number }, &[]).await?;
+        if self.is_gone() {
+            return Ok(());
+        }
+        if let Err(error) = self.warden.ask(Act::End { room: self.number }, &[]).await {
+            // It may have ended, or the warden with it, between the two lines above.
+            return if self.is_gone() { Ok(()) } else { Err(error) };
+        }
         // An error says that the warden has gone, and every room with it.
-        let _ = ended.await;
-        Ok(())
+        let ended = tokio::time::timeout(LAST_BREATH, &mut self.ended).await;
+        self.over = ended.is_ok();
+        ended.map(drop).map_err(|_| EngineError::Warden(format!("room {} does not end", self.number)))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if !self.over {
+            self.warden.unwatch(self.number);
+            self.warden.abandon(self.number);
+        }
     }
 }
 
@@ -181,13 +223,21 @@ impl Connection {
         let stream = |fd| OutputStream::new(fd).map_err(|error| io_error("register a pipe", error));
         let handle = ProcessHandle { number, room, warden: warden.clone() };
         let mut connection = Self {
-            driver: Driver { reader, writer, arrived: BytesMut::new() },
+            driver: Driver {
+                reader,
+                writer,
+                arrived: BytesMut::new(),
+                outgoing: BytesMut::new(),
+                last_length: 0,
+            },
             stdout: stream(stdout_reader.into())?,
             stderr: stream(stderr_reader.into())?,
-            process: Process { handle, ended },
+            process: Process { handle, ended, told: None },
         };
-        connection.await_ready().await?;
-        Ok(connection)
+        match tokio::time::timeout(WARM, connection.await_ready()).await {
+            Ok(ready) => ready.map(|()| connection),
+            Err(_) => Err(EngineError::Warden(format!("a context was not warm within {WARM:?}"))),
+        }
     }
 
     async fn await_ready(&mut self) -> Result<(), EngineError> {
@@ -204,30 +254,85 @@ impl Connection {
 }
 
 impl Driver {
-    /// Receives what the driver says; `None` when it has closed its end. Cancel-safe.
+    /// Receives what the driver says, handing over meanwhile what was queued; `None` when it has closed its end.
+    /// Cancel-safe.
     pub(crate) async fn report(&mut self) -> Result<Option<Report>, String> {
         loop {
-            if let Some(report) = frames::decode(&mut self.arrived)? {
+            if let Some(report) = self.arrived()? {
                 return Ok(Some(report));
             }
-            match self.reader.read_buf(&mut self.arrived).await {
+            tokio::select! {
+                read = self.reader.read_buf(&mut self.arrived) => match read {
+                    Ok(0) | Err(_) => return Ok(None),
+                    Ok(_) => {}
+                },
+                written = self.writer.write_buf(&mut self.outgoing), if !self.outgoing.is_empty() => {
+                    if written.is_err() {
+                        // Nobody will read it; what was said before shows in the other arm.
+                        self.outgoing.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns a report that has already come, without waiting.
+    pub(crate) fn report_now(&mut self) -> Result<Option<Report>, String> {
+        loop {
+            if let Some(report) = self.arrived()? {
+                return Ok(Some(report));
+            }
+            match self.reader.try_read_buf(&mut self.arrived) {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
             }
         }
     }
 
-    /// Tells the driver something.
+    fn arrived(&mut self) -> Result<Option<Report>, String> {
+        let before = self.arrived.len();
+        let report = frames::decode(&mut self.arrived);
+        self.last_length = before - self.arrived.len();
+        report
+    }
+
+    /// Queues an order that [`Driver::report`] hands over. Fails when the driver has left too many unread.
+    pub(crate) fn queue(&mut self, order: &Order<'_>) -> Result<(), String> {
+        if self.outgoing.len() > BACKLOG {
+            return Err("it does not read what it asked for".into());
+        }
+        self.outgoing.extend_from_slice(&frames::encode(order));
+        Ok(())
+    }
+
+    /// Tells a driver something that no user code has reached yet, at once.
     pub(crate) async fn order(&mut self, order: &Order<'_>) -> io::Result<()> {
         self.writer.write_all(&frames::encode(order)).await
     }
 }
 
 impl Process {
-    /// Waits for the context's end, as the kernel tells it; `None` when the warden has gone. Not to be called again
-    /// once it has returned.
+    /// Waits for the context's end, as the kernel tells it; `None` when the warden has gone. Cancel-safe.
     pub(crate) async fn ending(&mut self) -> Option<Ending> {
-        (&mut self.ended).await.ok()
+        if self.told.is_none() {
+            self.told = Some((&mut self.ended).await.map_or(Told::Lost, Told::Ended));
+        }
+        match self.told {
+            Some(Told::Ended(ending)) => Some(ending),
+            Some(Told::Lost) | None => None,
+        }
+    }
+
+    /// Returns whether the context has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        if self.told.is_none() {
+            self.told = match self.ended.try_recv() {
+                Ok(ending) => Some(Told::Ended(ending)),
+                Err(oneshot::error::TryRecvError::Closed) => Some(Told::Lost),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+            };
+        }
+        self.told.is_some()
     }
 }
 

@@ -24,6 +24,14 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a reader that takes nothing is waited for once its code is dead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Bytes of displays, results and other reports that one execution may hand to its reader; beside the limit of output,
+/// since figures are larger than text. What is beyond is dropped and said.
+const SHOWN: u64 = 64 * 1024 * 1024;
+/// What the smallest report counts as: an event costs more than its bytes.
+const REPORT: usize = 1024;
+/// Reports that a context may have left behind when it ended.
+const LAST_REPORTS: usize = 64;
+
 /// How the exchange with the driver about one execution ended.
 pub(crate) enum End {
     /// The interpreter lives and waits for more.
@@ -51,6 +59,9 @@ pub(crate) struct Run {
     timed_out: bool,
     output_left: u64,
     output_dropped: u64,
+    shown_left: u64,
+    reports_dropped: u64,
+    raised: bool,
     events_before: Events,
     /// The reader has gone or takes nothing any more.
     deaf: bool,
@@ -87,6 +98,9 @@ impl Run {
             timed_out: false,
             output_left: home.limits.output_bytes,
             output_dropped: 0,
+            shown_left: SHOWN,
+            reports_dropped: 0,
+            raised: false,
             events_before: room.map(Room::events).unwrap_or_default(),
             deaf: false,
             process: None,
@@ -110,28 +124,24 @@ impl Run {
         self.process = Some(connection.process.handle.clone());
         self.deadline = Instant::now() + self.task.timeout;
         let order = Order::Execute { id: self.task.id.as_str(), code: &self.task.code };
-        // A driver that is already gone shows in what follows.
-        let _ = connection.driver.order(&order).await;
+        if let Err(problem) = connection.driver.queue(&order) {
+            return self.broken(&problem, connection).await;
+        }
         let end = loop {
             match self.step(connection).await {
                 Step::Interrupt => self.push_on().await,
                 Step::Deadline => self.deadline_passed().await,
                 Step::Stdout => self.read_stdout(connection).await,
                 Step::Stderr => self.read_stderr(connection).await,
-                Step::Ended(ending) => break End::Died(ending),
                 Step::Deleted => return End::Deleted,
-                Step::Report(Ok(Some(report))) => {
-                    if let Some(status) = self.take(report, connection).await {
-                        break End::Finished(status);
-                    }
-                }
+                Step::Ended(ending) => break self.last_reports(ending, connection).await,
+                Step::Report(Ok(Some(report))) => match self.take(report, connection).await {
+                    Ok(Some(status)) => break End::Finished(status),
+                    Ok(None) => {}
+                    Err(problem) => break self.broken(&problem, connection).await,
+                },
                 Step::Report(Ok(None)) => break self.farewell(connection).await,
-                Step::Report(Err(problem)) => {
-                    self.notice(&format!("The interpreter broke its protocol ({problem}) and was killed."))
-                        .await;
-                    connection.process.handle.signal(ContextSignal::Kill).await;
-                    break End::Died(connection.process.ending().await);
-                }
+                Step::Report(Err(problem)) => break self.broken(&problem, connection).await,
             }
         };
         self.drain(connection).await;
@@ -150,10 +160,11 @@ impl Run {
             () = self.ending.cancelled() => Step::Deleted,
             () = self.task.interrupt.cancelled(), if self.push == Push::Not => Step::Interrupt,
             () = tokio::time::sleep_until(self.deadline), if self.push != Push::Killed => Step::Deadline,
+            // Before what its children may go on writing for ever.
+            ending = process.ending() => Step::Ended(ending),
             report = driver.report() => Step::Report(report),
             () = stdout.readable() => Step::Stdout,
             () = stderr.readable() => Step::Stderr,
-            ending = process.ending() => Step::Ended(ending),
         }
     }
 
@@ -175,44 +186,96 @@ impl Run {
         }
     }
 
-    /// Takes in a report. Returns the status when it was the last one.
-    async fn take(&mut self, report: Report, connection: &mut Connection) -> Option<Status> {
+    /// Takes in a report. Returns the status when it was the last one, and an error when the driver reads nothing.
+    async fn take(&mut self, report: Report, connection: &mut Connection) -> Result<Option<Status>, String> {
         let ours = self.task.id.as_str();
         match report {
             Report::Display { id, n, data, metadata, display_id } if id == ours => {
-                self.in_order(n, EventKind::Display { data, metadata, display_id }, connection).await;
+                self.in_order(n, EventKind::Display { data, metadata, display_id }, connection).await?;
             }
             Report::UpdateDisplay { id, n, data, metadata, display_id } if id == ours => {
                 let display_id = display_id.unwrap_or_default();
-                self.in_order(n, EventKind::UpdateDisplay { data, metadata, display_id }, connection).await;
+                self.in_order(n, EventKind::UpdateDisplay { data, metadata, display_id }, connection).await?;
             }
             Report::Result { id, n, data, metadata, execution_count } if id == ours => {
-                self.in_order(n, EventKind::Result { data, metadata, execution_count }, connection).await;
+                self.in_order(n, EventKind::Result { data, metadata, execution_count }, connection).await?;
             }
             Report::Error { id, n, name, message, traceback } if id == ours => {
+                if !std::mem::replace(&mut self.raised, true) {
+                    // Always room for the one that an execution can have.
+                    self.shown_left = self.shown_left.max(connection.driver.last_length.max(REPORT) as u64);
+                }
                 let raised = RaisedError { name, message, traceback };
-                self.in_order(n, EventKind::Error(raised), connection).await;
+                self.in_order(n, EventKind::Error(raised), connection).await?;
             }
             Report::ClearOutput { id, wait } if id == ours => {
                 self.drain(connection).await;
-                self.emit(EventKind::ClearOutput { wait }).await;
+                if self.may_show(connection) {
+                    self.emit(EventKind::ClearOutput { wait }).await;
+                }
             }
             Report::Finished { id, status, execution_count } if id == ours => {
                 self.execution_count = execution_count;
-                return Some(self.status_of(status));
+                return Ok(Some(self.status_of(status)));
             }
-            Report::Fatal { message } => self.notice(&format!("The interpreter failed: {message}.")).await,
+            Report::Fatal { message } if self.may_show(connection) => {
+                self.notice(&format!("The interpreter failed: {message}.")).await;
+            }
             // A forked child of user code that still speaks for an earlier cell.
             _ => {}
         }
-        None
+        Ok(None)
     }
 
     /// Emits an event after everything that was written before it.
-    async fn in_order(&mut self, n: u64, event: EventKind, connection: &mut Connection) {
+    async fn in_order(
+        &mut self,
+        n: u64,
+        event: EventKind,
+        connection: &mut Connection,
+    ) -> Result<(), String> {
         self.drain(connection).await;
-        self.emit(event).await;
-        let _ = connection.driver.order(&Order::Drained { n }).await;
+        if self.may_show(connection) {
+            self.emit(event).await;
+        }
+        connection.driver.queue(&Order::Drained { n })
+    }
+
+    /// Counts the report that came last; false when the execution has shown too much.
+    fn may_show(&mut self, connection: &Connection) -> bool {
+        let cost = connection.driver.last_length.max(REPORT) as u64;
+        let fits = cost <= self.shown_left;
+        if fits {
+            self.shown_left -= cost;
+        } else {
+            self.reports_dropped += 1;
+        }
+        fits
+    }
+
+    /// Kills a context that does not keep to the protocol.
+    async fn broken(&mut self, problem: &str, connection: &mut Connection) -> End {
+        self.notice(&format!("The interpreter broke its protocol ({problem}) and was killed.")).await;
+        self.kill(connection).await
+    }
+
+    async fn kill(&mut self, connection: &mut Connection) -> End {
+        connection.process.handle.signal(ContextSignal::Kill).await;
+        tokio::select! {
+            ending = connection.process.ending() => End::Died(ending),
+            () = self.ending.cancelled() => End::Deleted,
+        }
+    }
+
+    /// Takes in what a context said before it ended. Its children may hold the channel open and write for ever.
+    async fn last_reports(&mut self, ending: Option<Ending>, connection: &mut Connection) -> End {
+        for _ in 0..LAST_REPORTS {
+            let Ok(Some(report)) = connection.driver.report_now() else { break };
+            if let Ok(Some(status)) = self.take(report, connection).await {
+                return End::Finished(status);
+            }
+        }
+        End::Died(ending)
     }
 
     fn status_of(&self, said: Said) -> Status {
@@ -231,28 +294,34 @@ impl Run {
             return End::Died(ending);
         }
         self.notice("The code closed the interpreter's channel.").await;
-        connection.process.handle.signal(ContextSignal::Kill).await;
-        let _ = connection.process.ending().await;
-        End::Died(Some(Ending::Exited(-1)))
+        match self.kill(connection).await {
+            End::Died(Some(_)) => End::Died(Some(Ending::Exited(-1))),
+            other => other,
+        }
     }
 
-    /// Reads both pipes until they are empty.
+    /// Reads what the pipes hold now; what is written meanwhile comes later, or this would never end.
     async fn drain(&mut self, connection: &mut Connection) {
-        while let Some(text) = connection.stdout.read_now() {
+        let mut left = connection.stdout.waiting();
+        while let Some(text) = connection.stdout.read_of(&mut left) {
             self.emit_stdout(text).await;
         }
-        while let Some(text) = connection.stderr.read_now() {
+        let mut left = connection.stderr.waiting();
+        while let Some(text) = connection.stderr.read_of(&mut left) {
             self.emit_stderr(text).await;
         }
     }
 
     async fn read_stdout(&mut self, connection: &mut Connection) {
+        // A flood that is cut awaits nothing else.
+        tokio::task::consume_budget().await;
         if let Some(text) = connection.stdout.read_now() {
             self.emit_stdout(text).await;
         }
     }
 
     async fn read_stderr(&mut self, connection: &mut Connection) {
+        tokio::task::consume_budget().await;
         if let Some(text) = connection.stderr.read_now() {
             self.emit_stderr(text).await;
         }
@@ -346,12 +415,18 @@ impl Run {
             (LimitHit::Time, self.timed_out),
             (LimitHit::Memory, now.oom_kills > self.events_before.oom_kills),
             (LimitHit::Pids, now.pids_refused > self.events_before.pids_refused),
-            (LimitHit::Output, self.output_dropped > 0),
+            (LimitHit::Output, self.output_dropped + self.reports_dropped > 0),
         ];
         let limits_hit = limits_hit.into_iter().filter_map(|(limit, hit)| hit.then_some(limit)).collect();
         if self.output_dropped > 0 {
             let dropped = self.output_dropped;
             self.notice(&format!("Output was cut: {dropped} more bytes were written and dropped.")).await;
+        }
+        if self.reports_dropped > 0 {
+            let dropped = self.reports_dropped;
+            let limit = SHOWN / (1024 * 1024);
+            self.notice(&format!("{dropped} displays were dropped: an execution may show {limit} MiB."))
+                .await;
         }
         self.process = None;
         let finished = EventKind::Finished {

@@ -14,16 +14,18 @@ use std::{
 
 use reckon_cage::message::Ready;
 use reckon_protocol::{ExecutionId, Limits, MAXIMA, SandboxId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    context::{self, Command, EVENTS, Home, QUEUE, Task},
+    context::{self, EVENTS, Home, QUEUE, Task},
     engine::Isolation,
     error::EngineError,
     execution::{Execute, Execution},
     files::{RelativePath, Workspace, WorkspaceFile},
     pool::Pool,
+    room::Parked,
+    trash::Trash,
     warden::Warden,
 };
 
@@ -43,9 +45,10 @@ struct Inner {
     in_use: Arc<AtomicUsize>,
     time_to_live: Option<Duration>,
     workspace: Workspace,
-    commands: mpsc::Sender<Command>,
+    tasks: mpsc::Sender<Task>,
     /// Cancelled when the sandbox is being deleted: what runs or waits in it ends at once.
     ending: CancellationToken,
+    ended: watch::Receiver<Option<Result<(), String>>>,
 }
 
 /// What a sandbox is made from.
@@ -55,7 +58,11 @@ pub(crate) struct Birth<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) ready: &'a Ready,
     pub(crate) isolation: Isolation,
+    pub(crate) trash: &'a Arc<Trash>,
 }
+
+/// How often a room is tried when the one that was waiting turns out to have ended.
+const TRIES: usize = 3;
 
 impl Sandbox {
     pub(crate) async fn make(
@@ -64,14 +71,13 @@ impl Sandbox {
         time_to_live: Option<Duration>,
     ) -> Result<Self, EngineError> {
         let id = SandboxId::new();
+        let nest = birth.trash.nest(birth.directory.join(id.as_str()));
         let files = make_directory(birth.directory, &id, birth.ready.owner)?;
-        let parked = birth.pool.take(&limits).await?;
-        let mut parked = parked;
-        parked.room.identify(id.as_str(), &limits).await?;
         let cwd = match birth.isolation {
             Isolation::Room => reckon_cage::WORKSPACE.to_owned(),
             Isolation::Process => files.to_string_lossy().into_owned(),
         };
+        let (ended, told) = watch::channel(None);
         let home = Home {
             warden: birth.warden.clone(),
             workspace: id.as_str().to_owned(),
@@ -79,11 +85,13 @@ impl Sandbox {
             env: BTreeMap::new(),
             limits: limits.clone(),
             ending: CancellationToken::new(),
+            ended,
+            nest,
         };
-        context::adopt(&mut parked.connection, &home).await?;
-        let (commands, receiver) = mpsc::channel(QUEUE);
-        // Ends when the last sender is dropped or by `Command::End`, which `Engine::delete` and `shutdown` await.
+        let parked = move_in(birth.pool, &home).await?;
         let ending = home.ending.clone();
+        let (tasks, receiver) = mpsc::channel(QUEUE);
+        // Ends when `ending` is cancelled, which `Engine::delete` and `shutdown` await, or by the last dropped sender.
         tokio::spawn(context::serve(home, parked, receiver));
         Ok(Self(Arc::new(Inner {
             id,
@@ -94,8 +102,9 @@ impl Sandbox {
             in_use: Arc::default(),
             time_to_live,
             workspace: Workspace::new(files, birth.ready.owner),
-            commands,
+            tasks,
             ending,
+            ended: told,
         })))
     }
 
@@ -135,8 +144,9 @@ impl Sandbox {
             interrupt: interrupt.clone(),
             _use: InUse::new(&self.0.in_use),
         };
-        let queued = self.0.commands.send(Command::Execute(task)).await;
-        queued.map_err(|_| EngineError::Gone(format!("{} was deleted", self.0.id)))?;
+        let queued = self.0.ending.run_until_cancelled(self.0.tasks.send(task)).await;
+        let queued = queued.and_then(Result::ok);
+        queued.ok_or_else(|| EngineError::Gone(format!("{} was deleted", self.0.id)))?;
         Ok(Execution::new(id, receiver, interrupt))
     }
 
@@ -160,14 +170,20 @@ impl Sandbox {
         self.0.workspace.write(path, bytes).await
     }
 
-    /// Ends everything that runs in it.
-    pub(crate) async fn end(&self) -> Result<(), EngineError> {
+    /// Has everything that runs in it ended, and its directory removed; [`Sandbox::ended`] waits for that.
+    pub(crate) fn end(&self) {
         self.0.ending.cancel();
-        let (answer, ended) = oneshot::channel();
-        if self.0.commands.send(Command::End(answer)).await.is_err() {
-            return Ok(());
+    }
+
+    /// Waits until nothing is left of it.
+    pub(crate) async fn ended(&self) -> Result<(), EngineError> {
+        let mut ended = self.0.ended.clone();
+        let told = ended.wait_for(Option::is_some).await.map(|told| told.clone());
+        match told {
+            Ok(Some(Err(message))) => Err(EngineError::Warden(message)),
+            // Without its sender the runtime has gone, and the warden with it.
+            _ => Ok(()),
         }
-        ended.await.unwrap_or(Ok(()))
     }
 
     pub(crate) fn is_expired(&self) -> bool {
@@ -179,6 +195,29 @@ impl Sandbox {
     fn touch(&self) {
         let now = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last_used.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Gives a warm room its sandbox. A parked context may have ended unseen; then another is taken.
+async fn move_in(pool: &Pool, home: &Home) -> Result<Parked, EngineError> {
+    let mut tries = TRIES;
+    loop {
+        let moved = async {
+            let mut parked = pool.take(&home.limits).await?;
+            parked.room.identify(&home.workspace, &home.limits).await?;
+            context::adopt(&mut parked.connection, home).await?;
+            Ok(parked)
+        };
+        match moved.await {
+            Err(error @ (EngineError::Gone(_) | EngineError::Warden(_) | EngineError::Io { .. })) => {
+                tries -= 1;
+                if tries == 0 {
+                    return Err(error);
+                }
+                tracing::debug!(%error, "another room for a sandbox");
+            }
+            result => return result,
+        }
     }
 }
 

@@ -51,6 +51,32 @@ impl OutputStream {
         }
     }
 
+    /// Returns how many bytes wait in the pipe now.
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = if self.open { rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0) } else { 0 };
+        usize::try_from(waiting).unwrap_or(usize::MAX)
+    }
+
+    /// Reads one chunk of the `left` bytes that are to be read, and takes it off; `None` when there is nothing.
+    pub(crate) fn read_of(&mut self, left: &mut usize) -> Option<String> {
+        if *left == 0 || !self.open {
+            return None;
+        }
+        let most = self.chunk.len().min(*left);
+        // Past the runtime's idea of readiness, which may be older than what was written.
+        match rustix::io::read(&self.pipe, &mut self.chunk[..most]) {
+            Ok(0) => {
+                self.open = false;
+                Some(self.text.finish()).filter(|text| !text.is_empty())
+            }
+            Ok(count) => {
+                *left -= count;
+                Some(self.text.decode(&self.chunk[..count]))
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Returns what is left of a character that never came whole. Called at the end of an execution.
     pub(crate) fn finish(&mut self) -> String {
         self.text.finish()

@@ -5,12 +5,12 @@ use std::{
     ffi::CString,
     fs::DirBuilder,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::DirBuilderExt as _,
     },
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -50,6 +50,11 @@ impl Trash {
         Ok(trash)
     }
 
+    /// Returns a guard of a sandbox's directory.
+    pub(crate) fn nest(self: &Arc<Self>, path: PathBuf) -> Nest {
+        Nest { path, trash: Arc::clone(self) }
+    }
+
     /// Moves a directory out of the way; it is removed in the background.
     pub(crate) fn discard(&self, path: &Path) -> Result<(), EngineError> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
@@ -79,6 +84,21 @@ impl Trash {
     }
 }
 
+/// The directory of a live sandbox: discarded when this is dropped, however its sandbox ends.
+#[derive(Debug)]
+pub(crate) struct Nest {
+    path: PathBuf,
+    trash: Arc<Trash>,
+}
+
+impl Drop for Nest {
+    fn drop(&mut self) {
+        if let Err(error) = self.trash.discard(&self.path) {
+            tracing::warn!(%error, "discard the directory of a sandbox");
+        }
+    }
+}
+
 async fn remove_all(mut waiting: mpsc::UnboundedReceiver<PathBuf>) {
     while let Some(path) = waiting.recv().await {
         let removed = tokio::task::spawn_blocking(move || remove(&path).map_err(|error| (path, error))).await;
@@ -103,6 +123,8 @@ fn remove(path: &Path) -> Result<(), Errno> {
             let mut inner = Vec::new();
             empty(directory.as_fd(), |name| inner.push(name))?;
             for name in inner {
+                // A directory that moves is written to: its `..` changes.
+                open(directory.as_fd(), &name)?;
                 loop {
                     moved += 1;
                     let flags = rustix::fs::RenameFlags::NOREPLACE;
@@ -136,21 +158,13 @@ fn empty(directory: BorrowedFd<'_>, mut found: impl FnMut(CString)) -> Result<()
     Ok(())
 }
 
-/// Opens a directory, taking back the rights on it that user code may have given away.
+/// Opens a directory, taking back the rights on it that user code may have given away. The mode is changed through a
+/// descriptor: whatever the name has become meanwhile, nothing but a directory in this place is touched.
 fn open(parent: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
-        Err(Errno::ACCESS) => {
-            // Nothing runs in it any more, so the name still means the directory that was seen.
-            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(0o700), AtFlags::empty())?;
-            rustix::fs::openat(&parent, name, flags, Mode::empty())
-        }
-        Ok(directory) => {
-            rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o700))?;
-            Ok(directory)
-        }
-        result => result,
-    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let seen = rustix::fs::openat(&parent, name, flags | OFlags::PATH, Mode::empty())?;
+    rustix::fs::chmod(format!("/proc/self/fd/{}", seen.as_raw_fd()), Mode::from_raw_mode(0o700))?;
+    rustix::fs::openat(&seen, ".", flags | OFlags::RDONLY, Mode::empty())
 }
 
 #[cfg(test)]

@@ -1,32 +1,42 @@
-//! The engine's end of the warden: starts it, sends it acts, hears how contexts and rooms end.
+//! The engine's end of the warden: starts it, sends it acts, hears how contexts and rooms end. One that dies is
+//! started again; its rooms are gone then, and sandboxes get new ones when they are used next.
+
+mod process;
 
 use std::{
     collections::HashMap,
     ffi::OsString,
-    io::Write as _,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    process::{Child, Command, Stdio},
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use reckon_cage::{
-    channel::{self, Channel, Packet},
+    channel,
     message::{Act, Ending, Notice, Ready, Request, WardenConfig},
 };
 use tokio::{
     io::Interest,
     net::UnixStream,
-    sync::{Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::error::EngineError;
+use process::Process;
 
 /// Requests under way at once: what waits beyond them waits here, not in socket buffers that could fill both ways.
 const IN_FLIGHT: usize = 32;
+/// How long an answer may take. A zygote that starts anew in between takes seconds; a warden that is slower hangs.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long a new room waits for a warden that is being started again.
+const REVIVAL: Duration = Duration::from_secs(30);
+/// Between two attempts to start a warden again, so that a broken host is not hammered.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Limits that a context's own rlimits stand in for, because no cgroup enforces them here.
 #[derive(Debug, Clone, Copy)]
@@ -54,22 +64,35 @@ pub(crate) struct Warden(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    socket: UnixStream,
+    program: Vec<OsString>,
+    config: WardenConfig,
     numbers: AtomicU64,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     stand_ins: StandIns,
     state: Mutex<State>,
-    child: Mutex<Option<Child>>,
-    hearing: Mutex<Option<JoinHandle<()>>>,
+    /// Whether a warden answers now. Told by `supervise` alone.
+    alive: watch::Sender<bool>,
+    /// Rooms whose holder was dropped before it could end them. One number per room, so bounded by what was made.
+    abandoned: mpsc::UnboundedSender<u64>,
+    stopping: CancellationToken,
+    /// `supervise` and `end_abandoned`.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The warden has ended; nothing more will be answered.
-    closed: bool,
-    answers: HashMap<u64, oneshot::Sender<Answer>>,
+    /// `None` while there is no warden: nothing is answered.
+    socket: Option<Arc<UnixStream>>,
+    answers: HashMap<u64, Asked>,
     contexts: HashMap<u64, oneshot::Sender<Ending>>,
     rooms: HashMap<u64, oneshot::Sender<()>>,
+}
+
+/// A request under way. Its place is free when it is answered, not when its asker stops waiting.
+#[derive(Debug)]
+struct Asked {
+    answer: oneshot::Sender<Answer>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Warden {
@@ -78,37 +101,26 @@ impl Warden {
         program: &[OsString],
         config: &WardenConfig,
     ) -> Result<(Self, Ready), EngineError> {
-        let (ours, theirs) = Channel::pair().map_err(|source| io_error("socketpair", source))?;
-        let child = spawn(program, theirs)?;
-        let mut document =
-            tempfile_in_memory().map_err(|source| io_error("make the warden's configuration", source))?;
-        let text = serde_json::to_vec(config).map_err(|error| EngineError::Warden(error.to_string()))?;
-        document
-            .write_all(&text)
-            .and_then(|()| std::io::Seek::rewind(&mut document))
-            .map_err(|source| io_error("write the warden's configuration", source))?;
-        ours.send(&(), &[document.as_fd()]).map_err(|source| io_error("configure the warden", source))?;
-        let socket = register(ours).map_err(|source| io_error("register the warden's socket", source))?;
-        let first = receive(&socket).await?;
-        let ready = match first.map(|packet| packet.message) {
-            Some(Notice::Ready(ready)) => ready,
-            Some(Notice::Unable { what, mend }) if mend.is_empty() => return Err(EngineError::Warden(what)),
-            Some(Notice::Unable { what, mend }) => return Err(EngineError::Isolation { what, mend }),
-            Some(other) => return Err(EngineError::Warden(format!("the warden began with {other:?}"))),
-            None => return Err(EngineError::Warden("the warden ended at its start".into())),
-        };
+        let (process, ready) = Process::start(program, config).await?;
+        let (abandoned, rooms) = mpsc::unbounded_channel();
+        let socket = Some(Arc::clone(&process.socket));
         let inner = Arc::new(Inner {
-            socket,
+            program: program.to_owned(),
+            config: config.clone(),
             numbers: AtomicU64::new(1),
-            slots: Semaphore::new(IN_FLIGHT),
+            slots: Arc::new(Semaphore::new(IN_FLIGHT)),
             stand_ins: StandIns::of(&ready, config.namespaces),
-            state: Mutex::default(),
-            child: Mutex::new(Some(child)),
-            hearing: Mutex::new(None),
+            state: Mutex::new(State { socket, ..State::default() }),
+            alive: watch::Sender::new(true),
+            abandoned,
+            stopping: CancellationToken::new(),
+            tasks: Mutex::default(),
         });
-        let hearing = tokio::spawn(hear(Arc::clone(&inner)));
-        *lock(&inner.hearing) = Some(hearing);
-        Ok((Self(inner), ready))
+        let warden = Self(inner);
+        let supervising = tokio::spawn(supervise(warden.clone(), process));
+        let ending = tokio::spawn(end_abandoned(warden.clone(), rooms));
+        lock(&warden.0.tasks).extend([supervising, ending]);
+        Ok((warden, ready))
     }
 
     /// Returns a number that no room, context or request has had.
@@ -121,32 +133,48 @@ impl Warden {
         self.0.stand_ins
     }
 
-    /// Asks for an act. Returns the descriptors that came with its answer.
+    /// Asks for an act. Returns the descriptors that came with its answer. When the caller stops waiting the act is
+    /// carried out all the same.
     pub(crate) async fn ask(
         &self,
         act: Act,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Vec<OwnedFd>, EngineError> {
-        let _slot = self.0.slots.acquire().await.map_err(|_| ended())?;
+        let place = Arc::clone(&self.0.slots).acquire_owned().await.map_err(|_| ended())?;
         let number = self.number();
         let (sender, answer) = oneshot::channel();
-        {
+        let socket = {
             let mut state = lock(&self.0.state);
-            if state.closed {
-                return Err(ended());
-            }
-            state.answers.insert(number, sender);
-        }
+            let socket = state.socket.clone().ok_or_else(ended)?;
+            state.answers.insert(number, Asked { answer: sender, _place: place });
+            socket
+        };
         let request = Request { number, act };
-        let sent = self.send(&request, descriptors).await;
-        if let Err(source) = sent {
+        let send = || channel::send(&*socket, &request, descriptors);
+        let asked = async {
+            let sent = socket.async_io(Interest::WRITABLE, send).await;
+            sent.map_err(|source| io_error("ask the warden", source))?;
+            answer.await.map_err(|_| ended())?.map_err(EngineError::Warden)
+        };
+        let Ok(result) = tokio::time::timeout(ANSWER, asked).await else {
+            tracing::error!(number, "the warden does not answer and is started again");
+            // `supervise` reads the end of the stream, and kills what does not end by itself.
+            let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
+            return Err(EngineError::Warden("the warden does not answer".into()));
+        };
+        if result.is_err() {
             lock(&self.0.state).answers.remove(&number);
-            return Err(io_error("ask the warden", source));
         }
-        match answer.await {
-            Ok(Ok(descriptors)) => Ok(descriptors),
-            Ok(Err(message)) => Err(EngineError::Warden(message)),
-            Err(_) => Err(ended()),
+        result
+    }
+
+    /// Waits for a warden that is being started again.
+    pub(crate) async fn revived(&self) -> Result<(), EngineError> {
+        let mut alive = self.0.alive.subscribe();
+        let waiting = tokio::time::timeout(REVIVAL, alive.wait_for(|alive| *alive));
+        match self.0.stopping.run_until_cancelled(waiting).await {
+            Some(Ok(Ok(_))) => Ok(()),
+            _ => Err(ended()),
         }
     }
 
@@ -154,7 +182,7 @@ impl Warden {
     pub(crate) fn watch_context(&self, context: u64) -> oneshot::Receiver<Ending> {
         let (sender, receiver) = oneshot::channel();
         let mut state = lock(&self.0.state);
-        if !state.closed {
+        if state.socket.is_some() {
             state.contexts.insert(context, sender);
         }
         receiver
@@ -164,7 +192,7 @@ impl Warden {
     pub(crate) fn watch_room(&self, room: u64) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let mut state = lock(&self.0.state);
-        if !state.closed {
+        if state.socket.is_some() {
             state.rooms.insert(room, sender);
         }
         receiver
@@ -177,44 +205,92 @@ impl Warden {
         state.rooms.remove(&number);
     }
 
-    /// Returns whether the warden has ended.
+    /// Has a room ended that nobody holds any more.
+    pub(crate) fn abandon(&self, room: u64) {
+        // After the end of the warden there is no room either.
+        let _ = self.0.abandoned.send(room);
+    }
+
+    /// Returns whether no warden answers now.
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.0.state).closed
+        lock(&self.0.state).socket.is_none()
     }
 
     /// Ends the warden, and with it every room, and waits until it has cleaned up.
     pub(crate) async fn stop(&self) {
-        // Half-closed: the warden reads the end of its orders, cleans up and closes its own half.
-        let _ = rustix::net::shutdown(&self.0.socket, rustix::net::Shutdown::Write);
-        let child = lock(&self.0.child).take();
-        if let Some(mut child) = child {
-            let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+        self.0.stopping.cancel();
+        let tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        for task in tasks {
+            let _ = task.await;
         }
-        let hearing = lock(&self.0.hearing).take();
-        if let Some(hearing) = hearing {
-            let _ = hearing.await;
-        }
-    }
-
-    async fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
-        let send = || channel::send(&self.0.socket, request, descriptors);
-        self.0.socket.async_io(Interest::WRITABLE, send).await
     }
 }
 
-/// Hears notices until the warden closes its end.
-async fn hear(inner: Arc<Inner>) {
-    while let Ok(Some(packet)) = receive(&inner.socket).await {
+/// Hears the warden, and starts it again when it ends unasked.
+async fn supervise(warden: Warden, mut process: Process) {
+    let Warden(inner) = &warden;
+    loop {
+        if inner.stopping.run_until_cancelled(hear(inner, &process.socket)).await.is_none() {
+            // Half-closed: the warden reads the end of its orders, cleans up and closes its own half.
+            process.dismiss();
+            let _ = tokio::time::timeout(process::PATIENCE, hear(inner, &process.socket)).await;
+        }
+        inner.alive.send_replace(false);
+        // Whoever waits learns it by the dropped senders.
+        *lock(&inner.state) = State::default();
+        process.finish().await;
+        if inner.stopping.is_cancelled() {
+            return;
+        }
+        tracing::error!("the warden has ended and is started again; interpreters are lost, files are kept");
+        let Some(next) = inner.stopping.run_until_cancelled(start_again(inner)).await else { return };
+        process = next;
+        lock(&inner.state).socket = Some(Arc::clone(&process.socket));
+        inner.alive.send_replace(true);
+    }
+}
+
+async fn start_again(inner: &Inner) -> Process {
+    loop {
+        match Process::start(&inner.program, &inner.config).await {
+            Ok((process, _)) => return process,
+            Err(error) => tracing::error!(%error, "start the warden again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Ends rooms whose holders were dropped.
+async fn end_abandoned(warden: Warden, mut rooms: mpsc::UnboundedReceiver<u64>) {
+    while let Some(Some(room)) = warden.0.stopping.run_until_cancelled(rooms.recv()).await {
+        if let Err(error) = warden.ask(Act::End { room }, &[]).await {
+            tracing::debug!(room, %error, "end an abandoned room");
+        }
+    }
+}
+
+/// Hears notices until the warden closes its end. Cancel-safe.
+async fn hear(inner: &Inner, socket: &UnixStream) {
+    loop {
+        let packet = match process::receive(socket).await {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "hear the warden");
+                return;
+            }
+        };
         let mut state = lock(&inner.state);
         match packet.message {
             Notice::Done { number } => {
-                if let Some(sender) = state.answers.remove(&number) {
-                    let _ = sender.send(Ok(packet.descriptors));
+                if let Some(asked) = state.answers.remove(&number) {
+                    let lost = "the server has no file descriptors left".to_owned();
+                    let _ = asked.answer.send(if packet.cut { Err(lost) } else { Ok(packet.descriptors) });
                 }
             }
             Notice::Failed { number, message } => {
-                if let Some(sender) = state.answers.remove(&number) {
-                    let _ = sender.send(Err(message));
+                if let Some(asked) = state.answers.remove(&number) {
+                    let _ = asked.answer.send(Err(message));
                 }
             }
             Notice::ContextEnded { context, ending, .. } => {
@@ -231,56 +307,6 @@ async fn hear(inner: Arc<Inner>) {
             Notice::Ready(_) | Notice::Unable { .. } => {}
         }
     }
-    // Whoever waits learns it by the dropped senders.
-    let mut state = lock(&inner.state);
-    state.closed = true;
-    state.answers.clear();
-    state.contexts.clear();
-    state.rooms.clear();
-}
-
-async fn receive(socket: &UnixStream) -> Result<Option<Packet<Notice>>, EngineError> {
-    match socket.async_io(Interest::READABLE, || channel::receive(socket)).await {
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(None),
-        result => result.map_err(|source| io_error("hear the warden", source)),
-    }
-}
-
-/// Registers the socket with the runtime. Only readiness is used of tokio's type: packets go through [`channel`].
-fn register(channel: Channel) -> std::io::Result<UnixStream> {
-    let socket = std::os::unix::net::UnixStream::from(OwnedFd::from(channel));
-    socket.set_nonblocking(true)?;
-    UnixStream::from_std(socket)
-}
-
-fn spawn(program: &[OsString], socket: Channel) -> Result<Child, EngineError> {
-    let (executable, arguments) = program
-        .split_first()
-        .ok_or_else(|| EngineError::Warden("no program is named for the warden".into()))?;
-    Command::new(executable)
-        .args(arguments)
-        // Nothing of the server's environment, where keys are.
-        .env_clear()
-        .envs(bus_variables())
-        .stdin(Stdio::from(OwnedFd::from(socket)))
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|source| io_error("start the warden", source))
-}
-
-/// The way to an ordinary user's systemd, which the warden asks for a delegated cgroup.
-fn bus_variables() -> impl Iterator<Item = (&'static str, OsString)> {
-    let runtime = format!("/run/user/{}", rustix::process::getuid().as_raw());
-    [
-        ("PATH", OsString::from("/usr/local/bin:/usr/bin:/bin")),
-        ("DBUS_SESSION_BUS_ADDRESS", OsString::from(format!("unix:path={runtime}/bus"))),
-        ("XDG_RUNTIME_DIR", OsString::from(runtime)),
-    ]
-    .into_iter()
-}
-
-fn tempfile_in_memory() -> std::io::Result<std::fs::File> {
-    Ok(rustix::fs::memfd_create("warden-config", rustix::fs::MemfdFlags::CLOEXEC)?.into())
 }
 
 fn ended() -> EngineError {
