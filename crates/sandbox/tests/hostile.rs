@@ -353,7 +353,7 @@ async fn descriptors_and_garbage_are_the_codes_own_loss() {
 #[tokio::test]
 async fn a_room_whose_memory_is_full_of_files_is_replaced() {
     let house = house!(a_room_whose_memory_is_full_of_files_is_replaced);
-    if house.lacks("memory") {
+    if house.lacks("cgroup memory") {
         reckon_e2e::skip(
             "cgroup",
             "a_room_whose_memory_is_full_of_files_is_replaced",
