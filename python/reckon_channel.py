@@ -120,10 +120,11 @@ class Signals:
         try:
             _signal.pthread_sigmask(signal.SIG_SETMASK, self._users_mask)
             wait()
-        except BaseException:
+            # In here, because a handler of the user's may raise until signals are held again.
+            return self.close() is None
+        except BaseException:  # noqa: BLE001 - as above
             self.close()
             return False
-        return self.close() is None
 
 
 class Channel:

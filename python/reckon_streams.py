@@ -84,6 +84,7 @@ class Stream(io.TextIOWrapper):
         self._soon = Soon(self)
         # A partial, because the interpreter looks for due calls after a call into C only.
         self._watching = functools.partial(self._write_sparse)
+        self._reporting = self._write_reporting
         self._flushed_at = 0.0
         self._run = 0
         self.bursting = False
@@ -96,20 +97,29 @@ class Stream(io.TextIOWrapper):
         """From here on each write is flushed, until a burst begins."""
         self._run = 0
         self.bursting = False
-        # An attribute of the instance comes before the method; without it a write costs no Python call.
-        self.write = self._watching
+        self._take_writes(self._watching)
+
+    def _take_writes(self, function) -> None:
+        """Lets `function` stand before the method `write`, or nothing; one that the user put there stays.
+
+        An attribute of the instance comes before the method; without it a write costs no Python call.
+        """
+        current = self.__dict__.get("write")
+        if current is not None and current is not self._watching and current is not self._reporting:
+            return
+        if function is not None:
+            self.write = function
+        else:
+            self.__dict__.pop("write", None)
 
     def _write_sparse(self, text: str) -> int:
         count = self._plain_write(text)
-        if _thread.get_ident() != _MAIN_THREAD:
+        if _thread.get_ident() != _MAIN_THREAD or not self._soon.request:
             self.flush_sparse()
-            return count
-        # The rest of this print is written without a Python call, in which the flush would already be due.
-        self.__dict__.pop("write", None)
-        # Reading this attribute is the request; no call may stand after it.
-        if self._soon.request:
-            return count
-        self.flush_sparse()
+        elif self.write is self._watching:
+            # The rest of this print is written without a Python call, in which the flush would already be due.
+            # From the request to here there is no call, and none may come in.
+            del self.write
         return count
 
     def flush_sparse(self) -> None:
@@ -121,13 +131,13 @@ class Stream(io.TextIOWrapper):
         self._run += 1
         if self._run > BURST and self._flusher.watch(self):
             self.bursting = True
-            self.__dict__.pop("write", None)
+            self._take_writes(None)
         elif not self.closed:
-            self.write = self._watching
+            self._take_writes(self._watching)
             self.flush()
 
-    def _write_watched(self, text: str) -> int:
-        self.__dict__.pop("write", None)
+    def _write_reporting(self, text: str) -> int:
+        self._take_writes(None)
         return self._plain_write(text)
 
     def tick(self) -> None:
@@ -136,7 +146,7 @@ class Stream(io.TextIOWrapper):
             self.be_sparse()
         else:
             # The next write reports that it came, and is the last one to cost a Python call until the next tick.
-            self.write = self._write_watched
+            self._take_writes(self._reporting)
         self.flush()
 
 
@@ -275,6 +285,9 @@ class Streams:
     def rest(self) -> None:
         """Ends an execution: everything is flushed and no thread of ours is left."""
         self._flusher.stop()
+        # An interrupt may have come between a write and the flush that it asked for.
+        self.stdout.be_sparse()
+        self.stderr.be_sparse()
         self.flush()
 
     def before_fork(self) -> None:

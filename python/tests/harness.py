@@ -219,7 +219,8 @@ class Context:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"no frame in time; so far: {execution.events!r}"[:2000])
-            readable, _, _ = select.select([self.host, self.out, self.err], [], [], left)
+            patience = left if meanwhile is None else min(left, 0.1)
+            readable, _, _ = select.select([self.host, self.out, self.err], [], [], patience)
             if self.out in readable or self.err in readable:
                 self._drain(execution)
             if self.host in readable:

@@ -1,34 +1,29 @@
 """Interrupts and other signals: they reach user code and never harm the driver or a frame."""
 
 import random
+import threading
 import time
 import unittest
 
 from harness import PATIENCE, Context
 
 
-def interrupt_at(context: Context, mark: str = "go\n"):
-    """Returns a `meanwhile` that interrupts once the code has printed `mark`."""
+def interrupt_at(context: Context, mark: str = "go\n", asleep: bool = False):
+    """Returns a `meanwhile` that interrupts once the code has printed `mark` (and then sleeps in the kernel).
+
+    It goes on every half second: between its last look for signals and a system call CPython hears none.
+    """
+    due = 0.0
 
     def meanwhile(execution) -> bool:
-        if mark not in execution.stdout:
+        nonlocal due
+        if mark not in execution.stdout or time.monotonic() < due:
             return False
-        context.interrupt()
-        return True
-
-    return meanwhile
-
-
-def interrupt_asleep(context: Context):
-    """Returns a `meanwhile` that interrupts once the code has printed its mark and sleeps in the kernel."""
-
-    def meanwhile(execution) -> bool:
-        if "go\n" not in execution.stdout:
-            return False
-        while context.state() != "S":
+        while asleep and context.state() != "S":
             pass
+        due = time.monotonic() + 0.5
         context.interrupt()
-        return True
+        return False
 
     return meanwhile
 
@@ -78,19 +73,19 @@ class Interrupts(unittest.TestCase):
         code = (
             "import asyncio\nprint('go')\nseen = []\ntry:\n    await asyncio.sleep(1000)\nfinally:\n    seen.append(1)"
         )
-        self.assert_interrupted(self.context.run(code, interrupt_asleep(self.context)))
+        self.assert_interrupted(self.context.run(code, interrupt_at(self.context, asleep=True)))
         self.assertEqual(self.context.run("await asyncio.sleep(0)\nseen").result, {"text/plain": "[1]"})
 
     def test_the_traceback_says_where(self):
         code = "import time\ndef nap():\n    print('go')\n    time.sleep(1000)\nnap()"
-        text = self.context.run(code, interrupt_asleep(self.context)).error["traceback"]
+        text = self.context.run(code, interrupt_at(self.context, asleep=True)).error["traceback"]
         # Newer Pythons underline the call.
         self.assertRegex(text, r"line 4, in nap\n    time.sleep\(1000\)\n(.*\^\n)?KeyboardInterrupt$")
         self.assertNotIn("reckon_", text)
 
     def test_user_code_may_catch_it(self):
         code = "import time\nprint('go')\ntry:\n    time.sleep(1000)\nexcept KeyboardInterrupt:\n    print('caught')"
-        execution = self.context.run(code, interrupt_asleep(self.context))
+        execution = self.context.run(code, interrupt_at(self.context, asleep=True))
         self.assertEqual((execution.status, execution.stdout), ("ok", "go\ncaught\n"))
 
     def test_between_executions_it_is_ignored(self):
@@ -129,18 +124,21 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(self.context.run("6 * 7").result, {"text/plain": "42"})
 
     def test_a_storm_of_interrupts(self):
-        # Another process sends them as fast as it can while cells run and displays are on their way.
-        self.context.run(
-            "import os, signal\nparent = os.getpid()\nstorm = os.fork()\nif storm == 0:\n    import time\n"
-            "    end = time.monotonic() + 1\n    while time.monotonic() < end:\n        os.kill(parent, signal.SIGINT)\n"
-            "        time.sleep(0.0001)\n    os._exit(0)"
-        )
-        for _ in range(200):
-            execution = self.context.run("for i in range(20): display(i)\nprint('done')")
-            self.assertIn(execution.status, ("ok", "interrupted"))
-        deadline = time.monotonic() + PATIENCE
-        while self.context.run("os.waitpid(storm, 0)[1]").status != "ok" and time.monotonic() < deadline:
-            pass
+        stop = threading.Event()
+
+        def storm():
+            while not stop.wait(0.0001):
+                self.context.interrupt()
+
+        sender = threading.Thread(target=storm)
+        sender.start()
+        try:
+            for _ in range(200):
+                execution = self.context.run("for i in range(20): display(i)\nprint('done')")
+                self.assertIn(execution.status, ("ok", "interrupted"))
+        finally:
+            stop.set()
+            sender.join()
         self.assertEqual(self.context.run("6 * 7").result, {"text/plain": "42"})
 
     def test_with_threads_of_the_users(self):

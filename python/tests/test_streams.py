@@ -117,6 +117,17 @@ class Streams(unittest.TestCase):
         execution = self.context.run("text = sys.stdout.getvalue()\nsys.stdout = real\nprint(text, end='')")
         self.assertEqual(execution.stdout, "kept\n")
 
+    def test_a_write_that_the_user_put_there_stays(self):
+        self.context.run(
+            "import sys\nreal, seen = sys.stdout.write, []\n"
+            "def write(text):\n    seen.append(text)\n    return real(text.upper())\nsys.stdout.write = write"
+        )
+        execution = self.context.run("for i in range(200): print('x', i)\nlen(seen)")
+        self.assertEqual(execution.stdout, "".join(f"X {i}\n" for i in range(200)))
+        self.assertEqual(execution.result, {"text/plain": "800"})
+        self.context.run("del sys.stdout.write")
+        self.assertEqual(self.context.run("print('y')").stdout, "y\n")
+
     def test_a_full_non_blocking_pipe_is_waited_for(self):
         self.context.run("import os; os.set_blocking(1, False)")
         code = "for i in range(30): print('z' * 1_000_000)"
