@@ -102,6 +102,15 @@ pub enum Act {
         processes: Option<u64>,
         /// `RLIMIT_DATA`, where no cgroup limits memory; it counts per process.
         data_bytes: Option<u64>,
+        /// Whether the context warms up before it says that it is ready.
+        warm: bool,
+    },
+    /// Change the limits of a room's cgroup.
+    Limits {
+        /// The room.
+        room: u64,
+        /// Its new limits.
+        limits: RoomLimits,
     },
     /// Give a room its sandbox: the limits, and the workspace mounted at `/workspace`.
     Identity {

@@ -110,6 +110,7 @@ fn become_init(plan: &RoomPlan<'_>, mut gate: PipeReader) -> Result<Never, Error
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
         .named("setrlimit(CORE)")?;
     drop_capabilities()?;
+    sys::default_endings();
     rustix::thread::set_no_new_privs(true).named("no_new_privs")?;
     Err(Error::Call { act: "execute init".into(), source: sys::execute_fd(plan.init, c"reckon-init") })
 }

@@ -172,6 +172,22 @@ pub(crate) fn landlock_version() -> u32 {
     u32::try_from(result).unwrap_or(0)
 }
 
+/// Ignores the signals by which people and service managers end programs.
+pub(crate) fn ignore_endings() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: SIG_IGN runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Gives those signals their usual effect again, for a program that is about to be executed.
+pub(crate) fn default_endings() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: SIG_DFL runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Makes the supplementary groups empty. Needs the right to; harmless where it lacks.
 pub(crate) fn clear_groups() -> io::Result<()> {
     // SAFETY: a length of zero means that the pointer is not read.

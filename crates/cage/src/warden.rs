@@ -41,6 +41,9 @@ use start::Inside;
 pub fn main() -> Result<(), Error> {
     // Ctrl-C in a terminal is for the server; the warden ends when the server's socket closes.
     rustix::process::setsid().named("setsid")?;
+    // So is a signal to everything named `reckon`, or to all of a service; ending first would lose the rooms undrained.
+    sys::ignore_endings();
+    rustix::thread::set_name(c"reckon-warden").named("PR_SET_NAME")?;
     let channel =
         rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).named("dup the engine's socket")?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -177,6 +180,10 @@ impl<'a> Warden<'a> {
                 let all: Vec<_> = descriptors.iter().chain(&procs).map(AsFd::as_fd).collect();
                 self.order(&Order { number, map: None, act }, &all)
             }
+            Act::Limits { room, limits } => {
+                self.limit(*room, *limits)?;
+                self.say(&Notice::Done { number }, &[])
+            }
             Act::Identity { room, workspace, limits } => {
                 self.identify(*room, workspace, *limits)?;
                 self.say(&Notice::Done { number }, &[])
@@ -227,12 +234,18 @@ impl<'a> Warden<'a> {
         Ok(self.next_slot - 1)
     }
 
+    fn limit(&mut self, room: u64, limits: RoomLimits) -> Result<(), Error> {
+        let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
+        match &mut home.group {
+            Some(group) => Ok(group.set_limits(&group_limits(limits))?),
+            None => Ok(()),
+        }
+    }
+
     /// Moves the workspace into a parked room: late identity (DESIGN §4).
     fn identify(&mut self, room: u64, workspace: &str, limits: RoomLimits) -> Result<(), Error> {
+        self.limit(room, limits)?;
         let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
-        if let Some(group) = &mut home.group {
-            group.set_limits(&group_limits(limits))?;
-        }
         let Some(mounts) = &home.mounts else { return Ok(()) };
         let plain = !workspace.is_empty() && !workspace.contains(['/', '\0']) && !workspace.starts_with('.');
         if !plain {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cradle::Demand,
     error::EngineError,
     frames::Order,
     room::{Connection, Parked, Room},
@@ -190,16 +191,18 @@ impl Context {
             // Its workspace is about to be mounted in another: nothing of the old one may still be writing.
             room.end().await?;
         }
-        let Parked { room, mut connection, .. } = Parked::build(&self.home.warden, &self.home.limits).await?;
+        let built = Parked::build(&self.home.warden, &self.home.limits, Demand::Now).await?;
+        let Parked { room, mut connection, .. } = built;
         room.identify(&self.home.workspace, &self.home.limits).await?;
-        adopt(&mut connection, &self.home).await?;
+        adopt(&mut connection, &self.home.cwd, &self.home.env).await?;
         self.room = Some(room);
         Ok(connection)
     }
 
     async fn open_in(&self, room: u64) -> Result<Connection, EngineError> {
-        let mut connection = Connection::open(&self.home.warden, room, &self.home.limits).await?;
-        adopt(&mut connection, &self.home).await?;
+        let home = &self.home;
+        let mut connection = Connection::open(&home.warden, room, &home.limits, Demand::Now).await?;
+        adopt(&mut connection, &self.home.cwd, &self.home.env).await?;
         Ok(connection)
     }
 
@@ -272,8 +275,12 @@ impl Late {
 }
 
 /// Gives a parked context its identity.
-pub(crate) async fn adopt(connection: &mut Connection, home: &Home) -> Result<(), EngineError> {
-    let order = Order::Adopt { cwd: &home.cwd, env: &home.env };
+pub(crate) async fn adopt(
+    connection: &mut Connection,
+    cwd: &str,
+    env: &BTreeMap<String, String>,
+) -> Result<(), EngineError> {
+    let order = Order::Adopt { cwd, env };
     let told = connection.driver.order(&order).await;
     told.map_err(|error| EngineError::Gone(format!("its interpreter has ended ({error})")))
 }

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checks::{self, Check},
+    cradle::Cradle,
     error::EngineError,
     image::Image,
     pool::Pool,
-    sandbox::{Birth, Sandbox},
+    sandbox::Sandbox,
     start,
     trash::Trash,
     warden::Warden,
@@ -92,8 +93,6 @@ struct Inner {
     warden: Warden,
     pool: Pool,
     trash: Arc<Trash>,
-    /// Where sandboxes' directories are.
-    directory: PathBuf,
     sandboxes: Mutex<Live>,
     stopping: CancellationToken,
     expiry: Mutex<Option<JoinHandle<()>>>,
@@ -132,13 +131,19 @@ impl Engine {
                 return Err(error);
             }
         };
-        let pool = Pool::start(warden.clone(), config.limits.clone(), config.pool);
+        let cradle = Cradle {
+            warden: warden.clone(),
+            trash: Arc::clone(&trash),
+            directory,
+            owner: ready.owner,
+            isolation: config.isolation,
+        };
+        let pool = Pool::start(cradle, config.limits.clone(), config.pool);
         let engine = Self(Arc::new(Inner {
             ready,
             warden,
             pool,
             trash,
-            directory,
             sandboxes: Mutex::default(),
             stopping: CancellationToken::new(),
             expiry: Mutex::new(None),
@@ -154,15 +159,10 @@ impl Engine {
         let limits = spec.limits.unwrap_or_else(|| self.0.config.limits.clone());
         limits.check()?;
         let _place = self.reserve()?;
-        let birth = Birth {
-            warden: &self.0.warden,
-            pool: &self.0.pool,
-            directory: &self.0.directory,
-            ready: &self.0.ready,
-            isolation: self.0.config.isolation,
-            trash: &self.0.trash,
-        };
-        let sandbox = Sandbox::make(birth, limits, spec.time_to_live).await?;
+        let shared = &self.0;
+        let making =
+            Sandbox::make(&shared.warden, &shared.pool, shared.ready.owner, limits, spec.time_to_live);
+        let sandbox = making.await?;
         let mut live = lock(&self.0.sandboxes);
         // Looked at under the lock: whoever shuts down takes this map after the token is cancelled.
         if self.0.stopping.is_cancelled() {

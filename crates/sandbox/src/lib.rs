@@ -3,6 +3,7 @@
 
 mod checks;
 mod context;
+mod cradle;
 pub mod engine;
 pub mod error;
 pub mod execution;

@@ -1,4 +1,4 @@
-//! The pool: rooms with a warm context, built ahead of demand.
+//! The pool: sandboxes with a warm context, made ahead of demand.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +10,10 @@ use reckon_protocol::Limits;
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::EngineError, room::Parked, warden::Warden};
+use crate::{
+    cradle::{Cradle, Demand, Newborn},
+    error::EngineError,
+};
 
 /// After a room was taken, before the next is built: the taker's first cell has the processors to itself.
 const DEFERENCE: Duration = Duration::from_millis(4);
@@ -26,10 +29,10 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Shared {
-    warden: Warden,
+    cradle: Cradle,
     limits: Limits,
     size: usize,
-    parked: Mutex<VecDeque<Parked>>,
+    waiting: Mutex<VecDeque<Newborn>>,
     /// Told when a room was taken.
     taken: Notify,
     stopping: CancellationToken,
@@ -37,12 +40,12 @@ struct Shared {
 
 impl Pool {
     /// Starts filling a pool of `size` rooms with these limits.
-    pub(crate) fn start(warden: Warden, limits: Limits, size: usize) -> Self {
+    pub(crate) fn start(cradle: Cradle, limits: Limits, size: usize) -> Self {
         let shared = Arc::new(Shared {
-            warden,
+            cradle,
             limits,
             size,
-            parked: Mutex::default(),
+            waiting: Mutex::default(),
             taken: Notify::new(),
             stopping: CancellationToken::new(),
         });
@@ -50,25 +53,26 @@ impl Pool {
         Self { shared, filling: Mutex::new(Some(filling)) }
     }
 
-    /// Returns a warm room that suits these limits; builds one when none is waiting.
-    pub(crate) async fn take(&self, limits: &Limits) -> Result<Parked, EngineError> {
+    /// Returns a sandbox with these limits: one that was waiting, or else a new one.
+    pub(crate) async fn take(&self, limits: &Limits) -> Result<Newborn, EngineError> {
         let waiting = self.take_waiting(limits);
         self.shared.taken.notify_one();
         match waiting {
-            Some(parked) => Ok(parked),
-            None => Parked::build(&self.shared.warden, limits).await,
+            Some(newborn) if self.shared.limits == *limits => Ok(newborn),
+            Some(newborn) => newborn.parked.room.limit(limits).await.map(|()| newborn),
+            None => self.shared.cradle.bear(limits, Demand::Now).await,
         }
     }
 
     /// Returns how many rooms are waiting; those that have ended are let go of and replaced.
     pub(crate) fn waiting(&self) -> usize {
-        let mut parked = lock(&self.shared.parked);
-        let before = parked.len();
-        parked.retain_mut(Parked::is_alive);
-        if parked.len() < before {
+        let mut waiting = lock(&self.shared.waiting);
+        let before = waiting.len();
+        waiting.retain_mut(|newborn| newborn.parked.is_alive());
+        if waiting.len() < before {
             self.shared.taken.notify_one();
         }
-        parked.len()
+        waiting.len()
     }
 
     /// Stops filling and lets go of what is waiting; the rooms end with the warden.
@@ -78,19 +82,19 @@ impl Pool {
         if let Some(filling) = filling {
             let _ = filling.await;
         }
-        lock(&self.shared.parked).clear();
+        lock(&self.shared.waiting).clear();
     }
 
-    fn take_waiting(&self, limits: &Limits) -> Option<Parked> {
-        let mut parked = lock(&self.shared.parked);
-        while let Some(mut first) = parked.pop_front() {
-            if !first.is_alive() {
+    fn take_waiting(&self, limits: &Limits) -> Option<Newborn> {
+        let mut waiting = lock(&self.shared.waiting);
+        while let Some(mut first) = waiting.pop_front() {
+            if !first.parked.is_alive() {
                 continue;
             }
-            if first.suits(limits) {
+            if first.parked.suits(limits) {
                 return Some(first);
             }
-            parked.push_front(first);
+            waiting.push_front(first);
             return None;
         }
         None
@@ -99,7 +103,7 @@ impl Pool {
 
 async fn fill(shared: Arc<Shared>) {
     while !shared.stopping.is_cancelled() {
-        if lock(&shared.parked).len() >= shared.size {
+        if lock(&shared.waiting).len() >= shared.size {
             let next = async {
                 shared.taken.notified().await;
                 tokio::time::sleep(DEFERENCE).await;
@@ -109,10 +113,10 @@ async fn fill(shared: Arc<Shared>) {
             }
             continue;
         }
-        let building = Parked::build(&shared.warden, &shared.limits);
+        let building = shared.cradle.bear(&shared.limits, Demand::Ahead);
         let Some(built) = shared.stopping.run_until_cancelled(building).await else { return };
         match built {
-            Ok(parked) => lock(&shared.parked).push_back(parked),
+            Ok(newborn) => lock(&shared.waiting).push_back(newborn),
             Err(error) => {
                 tracing::warn!(%error, "fill the pool");
                 if shared.stopping.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {

@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    cradle::Demand,
     error::EngineError,
     frames::{self, Order, Report},
     stream::OutputStream,
@@ -103,10 +104,10 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    /// Builds a room and a context in it, and waits until the context has run its warm-up.
-    pub(crate) async fn build(warden: &Warden, limits: &Limits) -> Result<Self, EngineError> {
+    /// Builds a room and a context in it, and waits until the context is ready.
+    pub(crate) async fn build(warden: &Warden, limits: &Limits, demand: Demand) -> Result<Self, EngineError> {
         let room = Room::build(warden, limits).await?;
-        let connection = Connection::open(warden, room.number, limits).await?;
+        let connection = Connection::open(warden, room.number, limits, demand).await?;
         Ok(Self { room, connection, limits: limits.clone() })
     }
 
@@ -136,6 +137,12 @@ impl Room {
         let act = Act::Room { room: number, limits: room_limits(limits), tmp_bytes: limits.tmp_bytes };
         room.events = event_fds(warden.ask(act, &[]).await?);
         Ok(room)
+    }
+
+    /// Changes what the room may use.
+    pub(crate) async fn limit(&self, limits: &Limits) -> Result<(), EngineError> {
+        let act = Act::Limits { room: self.number, limits: room_limits(limits) };
+        self.warden.ask(act, &[]).await.map(drop)
     }
 
     /// Gives the room its sandbox.
@@ -192,7 +199,12 @@ impl Drop for Room {
 
 impl Connection {
     /// Forks a context into a room and waits until it is warm.
-    pub(crate) async fn open(warden: &Warden, room: u64, limits: &Limits) -> Result<Self, EngineError> {
+    pub(crate) async fn open(
+        warden: &Warden,
+        room: u64,
+        limits: &Limits,
+        demand: Demand,
+    ) -> Result<Self, EngineError> {
         let (ours, theirs) =
             std::os::unix::net::UnixStream::pair().map_err(|error| io_error("socketpair", error))?;
         let (stdout_reader, stdout_writer) = io::pipe().map_err(|error| io_error("pipe", error))?;
@@ -210,6 +222,7 @@ impl Connection {
                 u64::from(limits.pids) + others
             }),
             data_bytes: stand_ins.memory.then_some(limits.memory_bytes),
+            warm: demand == Demand::Ahead,
         };
         let descriptors = [theirs.as_fd(), stdout_writer.as_fd(), stderr_writer.as_fd()];
         if let Err(error) = warden.ask(act, &descriptors).await {

@@ -2,9 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -12,20 +9,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use reckon_cage::message::Ready;
 use reckon_protocol::{ExecutionId, Limits, MAXIMA, SandboxId};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::{self, EVENTS, Home, QUEUE, Task},
-    engine::Isolation,
+    cradle::Newborn,
     error::EngineError,
     execution::{Execute, Execution},
     files::{RelativePath, Workspace, WorkspaceFile},
     pool::Pool,
-    room::Parked,
-    trash::Trash,
     warden::Warden,
 };
 
@@ -51,35 +45,21 @@ struct Inner {
     ended: watch::Receiver<Option<Result<(), String>>>,
 }
 
-/// What a sandbox is made from.
-pub(crate) struct Birth<'a> {
-    pub(crate) warden: &'a Warden,
-    pub(crate) pool: &'a Pool,
-    pub(crate) directory: &'a Path,
-    pub(crate) ready: &'a Ready,
-    pub(crate) isolation: Isolation,
-    pub(crate) trash: &'a Arc<Trash>,
-}
-
 /// How often a room is tried when the one that was waiting turns out to have ended.
 const TRIES: usize = 3;
 
 impl Sandbox {
     pub(crate) async fn make(
-        birth: Birth<'_>,
+        warden: &Warden,
+        pool: &Pool,
+        owner: (u32, u32),
         limits: Limits,
         time_to_live: Option<Duration>,
     ) -> Result<Self, EngineError> {
-        let id = SandboxId::new();
-        let nest = birth.trash.nest(birth.directory.join(id.as_str()));
-        let files = make_directory(birth.directory, &id, birth.ready.owner)?;
-        let cwd = match birth.isolation {
-            Isolation::Room => reckon_cage::WORKSPACE.to_owned(),
-            Isolation::Process => files.to_string_lossy().into_owned(),
-        };
+        let Newborn { id, parked, files, cwd, nest } = take_alive(pool, &limits).await?;
         let (ended, told) = watch::channel(None);
         let home = Home {
-            warden: birth.warden.clone(),
+            warden: warden.clone(),
             workspace: id.as_str().to_owned(),
             cwd,
             env: BTreeMap::new(),
@@ -88,7 +68,6 @@ impl Sandbox {
             ended,
             nest,
         };
-        let parked = move_in(birth.pool, &home).await?;
         let ending = home.ending.clone();
         let (tasks, receiver) = mpsc::channel(QUEUE);
         // Ends when `ending` is cancelled, which `Engine::delete` and `shutdown` await, or by the last dropped sender.
@@ -101,7 +80,7 @@ impl Sandbox {
             last_used: AtomicU64::new(0),
             in_use: Arc::default(),
             time_to_live,
-            workspace: Workspace::new(files, birth.ready.owner),
+            workspace: Workspace::new(files, owner),
             tasks,
             ending,
             ended: told,
@@ -198,17 +177,11 @@ impl Sandbox {
     }
 }
 
-/// Gives a warm room its sandbox. A parked context may have ended unseen; then another is taken.
-async fn move_in(pool: &Pool, home: &Home) -> Result<Parked, EngineError> {
+/// Takes a sandbox from the pool; another one when the first turns out to have ended.
+async fn take_alive(pool: &Pool, limits: &Limits) -> Result<Newborn, EngineError> {
     let mut tries = TRIES;
     loop {
-        let moved = async {
-            let mut parked = pool.take(&home.limits).await?;
-            parked.room.identify(&home.workspace, &home.limits).await?;
-            context::adopt(&mut parked.connection, home).await?;
-            Ok(parked)
-        };
-        match moved.await {
+        match pool.take(limits).await {
             Err(error @ (EngineError::Gone(_) | EngineError::Warden(_) | EngineError::Io { .. })) => {
                 tries -= 1;
                 if tries == 0 {
@@ -236,20 +209,4 @@ impl Drop for InUse {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Makes a sandbox's directory and returns where its files are.
-fn make_directory(parent: &Path, id: &SandboxId, owner: (u32, u32)) -> Result<PathBuf, EngineError> {
-    let directory = parent.join(id.as_str());
-    let files = directory.join("files");
-    let made = || -> std::io::Result<()> {
-        DirBuilder::new().mode(0o711).create(&directory)?;
-        DirBuilder::new().mode(0o755).create(&files)?;
-        if owner.0 != u32::MAX {
-            std::os::unix::fs::chown(&files, Some(owner.0), Some(owner.1))?;
-        }
-        Ok(())
-    };
-    made().map_err(|source| EngineError::Io { act: format!("make {}", files.display()), source })?;
-    Ok(files)
 }

@@ -20,7 +20,7 @@ use crate::{
     identity,
     message::{Act, ContextSignal, Ending, Notice, WardenConfig},
     room::{self, RoomPlan},
-    warden::zygote::{Answered, Zygote},
+    warden::zygote::{Answered, Fork, Zygote},
 };
 
 /// An act as the warden hands it on: with the mapping of the room it makes, descriptors beside it.
@@ -143,7 +143,7 @@ impl Nursery {
             Act::Room { room, tmp_bytes, .. } => {
                 self.build(room, order.map.as_deref(), tmp_bytes, descriptors)
             }
-            Act::Context { room, context, open_files, file_bytes, processes, data_bytes } => {
+            Act::Context { room, context, open_files, file_bytes, processes, data_bytes, warm } => {
                 let limits = [
                     (libc::RLIMIT_NOFILE, Some(open_files)),
                     (libc::RLIMIT_FSIZE, Some(file_bytes)),
@@ -152,11 +152,13 @@ impl Nursery {
                 ];
                 let limits: Vec<_> =
                     limits.into_iter().filter_map(|(resource, value)| Some((resource, value?))).collect();
-                self.fork(room, context, &limits, descriptors).map(|()| None)
+                self.fork(room, context, &Fork { limits, warm }, descriptors).map(|()| None)
             }
             Act::Signal { room, context, signal } => self.signal(room, context, signal).map(|()| None),
             Act::End { room } => self.end(room).map(|()| None),
-            Act::Identity { .. } => Err(Error::Protocol("identity is the warden's".into())),
+            Act::Identity { .. } | Act::Limits { .. } => {
+                Err(Error::Protocol("identity and limits are the warden's".into()))
+            }
         }
     }
 
@@ -189,19 +191,13 @@ impl Nursery {
         Ok(Some(mounts))
     }
 
-    fn fork(
-        &mut self,
-        room: u64,
-        context: u64,
-        limits: &[(u32, u64)],
-        descriptors: &[OwnedFd],
-    ) -> Result<(), Error> {
+    fn fork(&mut self, room: u64, context: u64, fork: &Fork, descriptors: &[OwnedFd]) -> Result<(), Error> {
         let Some(home) = self.rooms.get(&room) else { return Err(gone(room)) };
         let init = home.init.as_ref().map(|init| rustix::io::fcntl_dupfd_cloexec(init, 0)).transpose();
         let init = init.named("dup a pidfd")?;
         let borrowed: Vec<BorrowedFd<'_>> =
             init.iter().map(AsFd::as_fd).chain(descriptors.iter().map(AsFd::as_fd)).collect();
-        let pid = self.ask_zygote(&borrowed, limits)?;
+        let pid = self.ask_zygote(&borrowed, fork)?;
         // The child cannot vanish before this: only this process reaps it.
         let watched = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
             .named("pidfd_open")
@@ -218,9 +214,9 @@ impl Nursery {
     }
 
     /// Has a context forked. A zygote that has died or hangs is replaced, and asked once more.
-    fn ask_zygote(&mut self, descriptors: &[BorrowedFd<'_>], limits: &[(u32, u64)]) -> Result<Pid, Error> {
+    fn ask_zygote(&mut self, descriptors: &[BorrowedFd<'_>], fork: &Fork) -> Result<Pid, Error> {
         if let Some(zygote) = &self.zygote {
-            match zygote.fork(descriptors, limits) {
+            match zygote.fork(descriptors, fork) {
                 Answered::Forked(pid) => return Ok(pid),
                 Answered::Refused(error) => return Err(error),
                 Answered::Broken(error) => self.discard_zygote(&error)?,
@@ -228,7 +224,7 @@ impl Nursery {
         }
         self.start_zygote()?;
         match &self.zygote {
-            Some(zygote) => zygote.fork(descriptors, limits).into_result(),
+            Some(zygote) => zygote.fork(descriptors, fork).into_result(),
             None => Err(Error::Protocol("there is no zygote".into())),
         }
     }

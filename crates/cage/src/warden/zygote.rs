@@ -55,10 +55,13 @@ impl Answered {
     }
 }
 
+/// A context that is asked of the zygote.
 #[derive(Serialize)]
-struct Fork<'a> {
+pub(crate) struct Fork {
     /// Resource and value, beside those that are the same for every context.
-    limits: &'a [(u32, u64)],
+    pub(crate) limits: Vec<(u32, u64)>,
+    /// Whether there is time for a warm-up.
+    pub(crate) warm: bool,
 }
 
 #[derive(Deserialize)]
@@ -118,8 +121,8 @@ impl Zygote {
     }
 
     /// Forks a context. `descriptors` are init's pidfd where there is one, the context's three and the cgroups'.
-    pub(crate) fn fork(&self, descriptors: &[BorrowedFd<'_>], limits: &[(u32, u64)]) -> Answered {
-        if let Err(error) = self.channel.send(&Fork { limits }, descriptors).named("ask the zygote") {
+    pub(crate) fn fork(&self, descriptors: &[BorrowedFd<'_>], fork: &Fork) -> Answered {
+        if let Err(error) = self.channel.send(fork, descriptors).named("ask the zygote") {
             return Answered::Broken(error);
         }
         match self.receive() {
@@ -158,6 +161,7 @@ fn become_zygote(channel: &Channel, stderr: BorrowedFd<'_>) -> Result<(), std::i
     rustix::stdio::dup2_stderr(stderr)?;
     rustix::io::fcntl_setfd(channel, rustix::io::FdFlags::empty())?;
     rustix::process::setsid()?;
+    sys::default_endings();
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     Ok(())
 }
