@@ -47,6 +47,7 @@ pub(crate) enum End {
 enum Push {
     Not,
     Interrupted,
+    InterruptedAgain,
     Killed,
 }
 
@@ -168,15 +169,20 @@ impl Run {
         }
     }
 
-    /// SIGINT first, SIGKILL when that did not help within the grace period.
+    /// SIGINT first, once more half-way (CPython can lose one just before it blocks), SIGKILL after the grace period.
     async fn push_on(&mut self) {
         let signal = match self.push {
             Push::Not => {
                 self.push = Push::Interrupted;
-                self.deadline = Instant::now() + GRACE;
+                self.deadline = Instant::now() + GRACE / 2;
                 ContextSignal::Interrupt
             }
-            Push::Interrupted | Push::Killed => {
+            Push::Interrupted => {
+                self.push = Push::InterruptedAgain;
+                self.deadline = Instant::now() + GRACE / 2;
+                ContextSignal::Interrupt
+            }
+            Push::InterruptedAgain | Push::Killed => {
                 self.push = Push::Killed;
                 ContextSignal::Kill
             }
