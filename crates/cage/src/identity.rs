@@ -73,6 +73,23 @@ impl Uids {
     }
 }
 
+/// Returns whether this process may give out our range of uids: it is root, and not the root of a container whose user
+/// namespace lacks them (then it is somebody's own uid, as for an ordinary user).
+pub(crate) fn has_range() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    rustix::process::geteuid().is_root() && covers_range(&map)
+}
+
+fn covers_range(map: &str) -> bool {
+    let end = u64::from(RANGE_START) + u64::from(RANGES * RANGE_LENGTH);
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
+        let (first, _, count) = (numbers.next(), numbers.next(), numbers.next());
+        let (first, count) = (first.unwrap_or(0), count.unwrap_or(0));
+        first <= u64::from(DISK_OWNER) && end <= first.saturating_add(count)
+    })
+}
+
 /// Namespaces through which workspaces are seen, one per slot, made on first use and kept.
 #[derive(Debug, Default)]
 pub(crate) struct WorkspaceMaps {
@@ -161,4 +178,17 @@ pub(crate) fn refused(source: &io::Error) -> Error {
          --security-opt systempaths=unconfined`"
     };
     Error::Refused { what: format!("this host refuses user namespaces ({source})"), mend: mend.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_a_container_has_no_range() {
+        assert!(covers_range("         0          0 4294967295\n"));
+        assert!(!covers_range("0 1000 1\n"));
+        assert!(!covers_range("0 1000 1\n1 100000 65536\n"));
+        assert!(!covers_range(""));
+    }
 }

@@ -25,6 +25,11 @@ pub const WORKSPACE: &str = root::WORKSPACE;
 /// HOME as seen from inside a room.
 pub const HOME: &str = root::HOME;
 
+/// Returns whether sandboxes get uids of their own, which only the host's root can give them.
+pub fn gives_out_uids() -> bool {
+    identity::has_range()
+}
+
 /// Returns the highest version of landlock that this kernel speaks, 0 where it is absent or off.
 pub fn landlock_version() -> u32 {
     sys::landlock_version()

@@ -102,7 +102,7 @@ impl<'a> Warden<'a> {
                 mend: "boot a kernel of 5.13 or later with `landlock` in its `lsm=` list".into(),
             });
         }
-        let root = rustix::process::geteuid().is_root();
+        let root = identity::has_range();
         let (cgroups, cgroup, missing_controllers) = start::open_cgroups(config.server_pid);
         let uids = if root { Uids::range_of(config.server_pid) } else { Uids::Own };
         if config.namespaces && !root {
