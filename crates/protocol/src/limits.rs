@@ -76,7 +76,8 @@ impl Limits {
             ("pids", self.pids.into(), 8, MAXIMA.pids.into()),
             ("cpu_millis", self.cpu_millis.into(), 0, MAXIMA.cpu_millis.into()),
             ("timeout_ms", self.timeout_ms, 1, MAXIMA.timeout_ms),
-            ("open_files", self.open_files, 32, MAXIMA.open_files),
+            // The driver keeps its channel out of the way of user code, at descriptor 100.
+            ("open_files", self.open_files, 128, MAXIMA.open_files),
             ("file_bytes", self.file_bytes, 4096, MAXIMA.file_bytes),
             ("tmp_bytes", self.tmp_bytes, MIB, MAXIMA.tmp_bytes),
             ("output_bytes", self.output_bytes, 1024, MAXIMA.output_bytes),
