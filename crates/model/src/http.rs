@@ -112,6 +112,11 @@ impl BaseUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// Returns the port, the scheme's own where none is written.
+    pub(crate) fn port(&self) -> u16 {
+        self.0.port_or_known_default().unwrap_or_default()
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         self.0.scheme() == "https"
     }

@@ -236,19 +236,15 @@ fn hosted(provider: Provider, environment: &Environment) -> Option<Server> {
     Some(Server { provider: Some(provider), base_url, key, default_name: Some(default_name), by: "" })
 }
 
+const BASE_URL_IS_SET: &str = "OPENAI_BASE_URL is set";
+
 /// Returns the server that the environment points at.
 fn from_environment(environment: &Environment) -> Option<Server> {
     if let Some(base_url) = set(environment.openai_base_url.as_ref()) {
         let key = set(environment.openai_api_key.as_ref()).map(Secret::new);
         let openai = base_url.contains("api.openai.com").then_some(OPENAI_MODEL);
         let base_url = base_url.to_owned();
-        return Some(Server {
-            provider: None,
-            base_url,
-            key,
-            default_name: openai,
-            by: "OPENAI_BASE_URL is set",
-        });
+        return Some(Server { provider: None, base_url, key, default_name: openai, by: BASE_URL_IS_SET });
     }
     let keys = [
         (Provider::OpenAi, "OPENAI_API_KEY is set"),
@@ -277,7 +273,12 @@ impl Server {
             });
         }
         let local = match self.provider {
-            None if url.is_loopback() => probe::identify(&url, config.local_timeout).await,
+            // A server that is fully described is asked nothing but prompts, unless it sits where a known one would.
+            None if url.is_loopback()
+                && (config.name.is_none() || config.local_ports.contains(&url.port())) =>
+            {
+                probe::identify(&url, config.local_timeout).await
+            }
             _ => None,
         };
         let told = Provider::of_host(url.host());
@@ -285,7 +286,13 @@ impl Server {
         let name = match (&config.name, self.default_name) {
             (Some(name), _) => name.clone(),
             (None, Some(name)) => name.to_owned(),
-            (None, None) => self.first_listed(&url, config).await?,
+            (None, None) => match self.first_listed(&url, config).await {
+                // Clients of OPENAI_BASE_URL name OpenAI's model, and servers without a list take any name.
+                Err(ModelError::Configuration { .. }) if self.by == BASE_URL_IS_SET => {
+                    OPENAI_MODEL.to_owned()
+                }
+                listed => listed?,
+            },
         };
         let why = format!("{name} of {provider} at {url} answers, because {}", self.by);
         let context_tokens = local.as_ref().and_then(|local| local.context_tokens);

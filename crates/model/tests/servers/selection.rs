@@ -207,12 +207,12 @@ async fn local_servers_are_told_apart_by_their_endpoints() {
         assert_eq!(selected.model.context_tokens(), context, "{provider}");
         assert!(!selected.model.endpoint().is_remote());
         assert_eq!(selected.warning.is_some(), provider == Provider::Ollama);
-        let by_url = ModelConfig { base_url: Some(server.base_url()), name: some("x"), ..config() };
-        assert_eq!(
-            chosen(&by_url, &Environment::default()).await.provider,
-            provider,
-            "identified at a named URL"
-        );
+        let by_url = ModelConfig { base_url: Some(server.base_url()), name: some("x"), ..at(&[server]) };
+        let told = chosen(&by_url, &Environment::default()).await.provider;
+        assert_eq!(told, provider, "identified at a usual port");
+        let elsewhere = ModelConfig { local_ports: Vec::new(), ..by_url };
+        let told = chosen(&elsewhere, &Environment::default()).await.provider;
+        assert_eq!(told, Provider::Generic, "a named model elsewhere is asked nothing but prompts");
     }
     let every = at(&[&web, &lm_studio, &ollama, &vllm]);
     let named = ModelConfig { name: some("mistral:7b"), ..every.clone() };
