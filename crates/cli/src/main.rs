@@ -1,7 +1,6 @@
 //! The program `reckon`: parses the command line, finds the configuration and runs one command.
 //! What a command does is in `commands/`, what people see of it in `render/`.
 
-mod answer;
 mod args;
 mod attachments;
 mod commands;

@@ -1,4 +1,4 @@
-//! Folding the events of a turn into the one answer of `/run`.
+//! Folding the events of a turn into the one answer of `/run`, which is also that of `reckon ask --json`.
 
 use reckon_protocol::{
     Event, EventKind, ExecutionOutcome, FileEntry, MimeBundle, OutcomeFold, Problem, RaisedError, Status,
@@ -7,17 +7,22 @@ use serde::Serialize;
 
 /// The answer of `/run`.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct RunAnswer {
-    pub(crate) output: String,
-    pub(crate) runs: Vec<Run>,
-    pub(crate) files: Vec<FileEntry>,
-    pub(crate) model: String,
-    pub(crate) session: String,
+pub struct RunAnswer {
+    /// The model's answer.
+    pub output: String,
+    /// What was executed for it, in order.
+    pub runs: Vec<Run>,
+    /// Files that it made or changed.
+    pub files: Vec<FileEntry>,
+    /// The model that answered.
+    pub model: String,
+    /// The conversation, for a request that continues it.
+    pub session: String,
 }
 
 /// One executed piece of code.
 #[derive(Debug, Serialize)]
-pub(crate) struct Run {
+pub struct Run {
     code: String,
     status: Status,
     stdout: String,
@@ -43,7 +48,7 @@ impl Run {
 
 /// The answer as it grows.
 #[derive(Debug, Default)]
-pub(crate) struct RunFold {
+pub struct RunFold {
     answer: RunAnswer,
     code: String,
     running: Option<OutcomeFold>,
@@ -52,7 +57,7 @@ pub(crate) struct RunFold {
 
 impl RunFold {
     /// Takes in the next event of the turn.
-    pub(crate) fn absorb(&mut self, event: Event) {
+    pub fn absorb(&mut self, event: Event) {
         if let Some(fold) = &mut self.running {
             fold.absorb(&event.kind);
         }
@@ -72,7 +77,7 @@ impl RunFold {
     }
 
     /// Returns the answer, and the problem that ended the turn instead of one.
-    pub(crate) fn finish(mut self) -> (RunAnswer, Option<Problem>) {
+    pub fn finish(mut self) -> (RunAnswer, Option<Problem>) {
         self.close_run();
         (self.answer, self.problem)
     }

@@ -19,4 +19,5 @@ mod sessions;
 mod stream;
 
 pub use config::{Key, KeyError, ServedModel, ServerConfig, Speaker};
+pub use fold::{Run, RunAnswer, RunFold};
 pub use serve::{ServeError, Server};

@@ -10,9 +10,9 @@ use clap::Args;
 use futures_util::StreamExt as _;
 use reckon_agent::{Session, Turn};
 use reckon_protocol::{Event, EventKind, Problem, Status};
+use reckon_server::RunFold;
 
 use crate::{
-    answer::AnswerFold,
     args::{ImageOptions, ModelOptions, SandboxOptions},
     attachments::{Attachment, FileOptions, Listing},
     commands::Call,
@@ -111,7 +111,7 @@ impl Ask {
 /// How the turn is shown.
 enum View {
     People(Transcript),
-    Json { desk: Desk, fold: Box<AnswerFold> },
+    Json { desk: Desk, fold: Box<RunFold> },
     Events(Desk),
 }
 
@@ -119,7 +119,7 @@ impl View {
     fn event(&mut self, event: Event) -> anyhow::Result<()> {
         match self {
             Self::People(transcript) => transcript.event(&event.kind)?,
-            Self::Json { fold, .. } => fold.absorb(event.kind),
+            Self::Json { fold, .. } => fold.absorb(event),
             Self::Events(desk) => {
                 writeln!(desk.out, "{}", serde_json::to_string(&event)?).context("write to stdout")?;
                 desk.out.flush().context("write to stdout")?;
@@ -136,7 +136,7 @@ impl View {
                 Ok(transcript.into_desk())
             }
             Self::Json { mut desk, fold } => {
-                writeln!(desk.out, "{}", serde_json::to_string_pretty(&fold.finish())?)
+                writeln!(desk.out, "{}", serde_json::to_string_pretty(&fold.finish().0)?)
                     .context("write to stdout")?;
                 Ok(desk)
             }
