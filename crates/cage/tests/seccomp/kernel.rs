@@ -177,7 +177,7 @@ const ALLOWED: &[(&str, &[u64], &str)] = &[
     ("pidfd_open", &[0, 0], "EINVAL"),
     ("prctl", &[16, 0, 0, 0, 0], "EFAULT"),
     ("prctl", &[0x5678_0000_0003, 0, 0, 0, 0], "ok"),
-    ("prlimit64", &[1, 7, 0, 0], "ok"),
+    ("prlimit64", &[0, 7, 0, 0], "ok"),
     ("seccomp", &[1, 0, 0], "EFAULT"),
     ("seccomp", &[2, 0, 0], "EFAULT"),
     ("socket", &[0x1_0000_0001, 1, 0], "ok"),
