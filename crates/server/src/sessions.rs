@@ -135,7 +135,7 @@ impl Sessions {
     }
 
     /// Ends the least recently used session that nobody named; false when there is none.
-    async fn end_one_passing(&self) -> bool {
+    pub(crate) async fn end_one_passing(&self) -> bool {
         let oldest = {
             let mut live = self.lock();
             let id = live

@@ -3,6 +3,7 @@
 
 mod support;
 
+use reckon_model::scripted::Script;
 use serde_json::{Value, json};
 use support::Request;
 
@@ -259,5 +260,20 @@ async fn files_go_in_and_out_and_nothing_outside_is_reached() {
     assert!(hosts.starts_with("root:"), "the host's file is as it was");
     let big = door.send(Request::new("PUT", &file("big")).body(&vec![0; 200_001])).await;
     assert_eq!((big.status, &big.json()["error"]["code"]), (413, &json!("too_large")));
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_of_a_passing_prompt_gives_way_to_one_that_is_asked_for() {
+    let scripts = [Script::text("Hello.")];
+    let door = door!(a_sandbox_of_a_passing_prompt_gives_way_to_one_that_is_asked_for, scripts);
+    assert_eq!(door.post("/run", &json!({"input": "Hi"})).await.status, 200);
+    // The engine of these tests holds 64; with the prompt's it is full.
+    for _ in 0..63 {
+        assert_eq!(door.send(Request::new("POST", "/api/sandboxes")).await.status, 201);
+    }
+    assert_eq!(door.send(Request::new("POST", "/api/sandboxes")).await.status, 201);
+    let full = door.send(Request::new("POST", "/api/sandboxes")).await;
+    assert_eq!((full.status, &full.json()["error"]["code"]), (503, &json!("busy")));
     door.close().await;
 }

@@ -178,7 +178,7 @@ settings! {
         /// Warm rooms that a server keeps ready. `reckon ask` and `reckon exec` keep one.
         pool: usize = 2, "2";
         /// Sandboxes that may live at once.
-        max_sandboxes: usize = 64, "64";
+        max_sandboxes: usize = 256, "256";
     }
     /// What `reckon serve` listens to and whom it serves.
     server: ServerSettings {

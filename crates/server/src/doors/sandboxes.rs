@@ -11,7 +11,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use reckon_protocol::{Limits, Problem, ProblemCode};
-use reckon_sandbox::{Sandbox, SandboxSpec};
+use reckon_sandbox::{EngineError, Sandbox, SandboxSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -50,7 +50,14 @@ pub(crate) async fn create(
     let asked: Asked = body::json_or_default(&headers, body, app.config.body_limit).await?;
     let limits = asked.limits.map(|named| overlaid(&app.config.limits, named)).transpose()?;
     let time_to_live = asked.ttl_ms.map(checked_time_to_live).transpose()?;
-    let sandbox = app.engine.create(SandboxSpec { limits, time_to_live }).await?;
+    let spec = SandboxSpec { limits, time_to_live };
+    let sandbox = loop {
+        match app.engine.create(spec.clone()).await {
+            // Idle one-shot prompts leave sandboxes that nobody has named again: they give way.
+            Err(EngineError::Busy { .. }) if app.sessions.end_one_passing().await => {}
+            made => break made?,
+        }
+    };
     Ok((StatusCode::CREATED, Json(show(&sandbox))).into_response())
 }
 
