@@ -89,7 +89,7 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
         anstream::eprintln!("{error}");
         return Exit::Interrupted;
     }
-    anstream::eprintln!("{}error:{} {error:#}", style::ERROR, style::END);
+    anstream::eprintln!("{}error:{} {}", style::ERROR, style::END, told_once(error));
     for hint in hints(error) {
         anstream::eprintln!("{}hint:{} {hint}", style::HINT, style::END);
     }
@@ -137,6 +137,19 @@ fn engine_hints(error: &EngineError) -> Vec<String> {
     hints
 }
 
+/// Joins an error and its causes; a cause that the text before it already ends with is not told again.
+fn told_once(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        if told.is_empty() {
+            cause
+        } else if told.ends_with(&cause) {
+            told
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +165,11 @@ mod tests {
     fn a_closed_reader_is_no_failure() {
         let error = anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("write");
         assert_eq!(report(&error), Exit::Success);
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = anyhow::anyhow!("no").context("bind: no").context("serve");
+        assert_eq!(told_once(&inner), "serve: bind: no");
     }
 }

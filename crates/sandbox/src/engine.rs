@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     cradle::Cradle,
     error::EngineError,
     image::Image,
+    lock::lock,
     pool::Pool,
     sandbox::Sandbox,
     start,
@@ -273,9 +274,4 @@ async fn end_expired(engine: std::sync::Weak<Inner>, stopping: CancellationToken
 
 fn stopped() -> EngineError {
     EngineError::Warden("the engine has been shut down".into())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds these; were it so, the maps are still whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

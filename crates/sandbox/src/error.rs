@@ -53,6 +53,10 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    pub(crate) fn io(act: &str, source: std::io::Error) -> Self {
+        Self::Io { act: act.to_owned(), source }
+    }
+
     /// Returns the error as people see it at a door.
     pub fn to_problem(&self) -> Problem {
         let message = self.to_string();

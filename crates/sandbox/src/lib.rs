@@ -10,6 +10,7 @@ pub mod execution;
 pub mod files;
 mod frames;
 pub mod image;
+mod lock;
 mod pool;
 mod room;
 mod run;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cradle::{Cradle, Demand, Newborn},
     error::EngineError,
+    lock::lock,
 };
 
 /// After a room was taken, before the next is built: the taker's first cell has the processors to itself.
@@ -125,8 +126,4 @@ async fn fill(shared: Arc<Shared>) {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

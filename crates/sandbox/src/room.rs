@@ -206,9 +206,9 @@ impl Connection {
         demand: Demand,
     ) -> Result<Self, EngineError> {
         let (ours, theirs) =
-            std::os::unix::net::UnixStream::pair().map_err(|error| io_error("socketpair", error))?;
-        let (stdout_reader, stdout_writer) = io::pipe().map_err(|error| io_error("pipe", error))?;
-        let (stderr_reader, stderr_writer) = io::pipe().map_err(|error| io_error("pipe", error))?;
+            std::os::unix::net::UnixStream::pair().map_err(|error| EngineError::io("socketpair", error))?;
+        let (stdout_reader, stdout_writer) = io::pipe().map_err(|error| EngineError::io("pipe", error))?;
+        let (stderr_reader, stderr_writer) = io::pipe().map_err(|error| EngineError::io("pipe", error))?;
         let number = warden.number();
         let ended = warden.watch_context(number);
         let stand_ins = warden.stand_ins();
@@ -230,10 +230,11 @@ impl Connection {
             return Err(error);
         }
         drop((theirs, stdout_writer, stderr_writer));
-        ours.set_nonblocking(true).map_err(|error| io_error("ioctl FIONBIO", error))?;
-        let (reader, writer) =
-            UnixStream::from_std(ours).map_err(|error| io_error("register a socket", error))?.into_split();
-        let stream = |fd| OutputStream::new(fd).map_err(|error| io_error("register a pipe", error));
+        ours.set_nonblocking(true).map_err(|error| EngineError::io("ioctl FIONBIO", error))?;
+        let (reader, writer) = UnixStream::from_std(ours)
+            .map_err(|error| EngineError::io("register a socket", error))?
+            .into_split();
+        let stream = |fd| OutputStream::new(fd).map_err(|error| EngineError::io("register a pipe", error));
         let handle = ProcessHandle { number, room, warden: warden.clone() };
         let mut connection = Self {
             driver: Driver {
@@ -387,8 +388,4 @@ fn event_fds(descriptors: Vec<OwnedFd>) -> Option<EventFds> {
     let memory = descriptors.next();
     let pids = descriptors.next();
     memory.is_some().then_some(EventFds { memory, pids })
-}
-
-fn io_error(act: &str, source: io::Error) -> EngineError {
-    EngineError::Io { act: act.to_owned(), source }
 }

@@ -10,7 +10,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,7 +21,7 @@ use rustix::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::error::EngineError;
+use crate::{error::EngineError, lock::lock};
 
 /// The place where directories wait for their removal.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Trash {
         let target = self.directory.join(name);
         match std::fs::rename(path, &target) {
             Ok(()) => {
-                let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+                let work = lock(&self.work);
                 if let Some((sender, _)) = &*work {
                     let _ = sender.send(target);
                 }
@@ -76,7 +76,7 @@ impl Trash {
 
     /// Waits until everything is removed.
     pub(crate) async fn stop(&self) {
-        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let work = lock(&self.work).take();
         if let Some((sender, worker)) = work {
             drop(sender);
             let _ = worker.await;

@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     os::fd::{BorrowedFd, OwnedFd},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::error::EngineError;
+use crate::{error::EngineError, lock::lock};
 use process::Process;
 
 /// Requests under way at once: what waits beyond them waits here, not in socket buffers that could fill both ways.
@@ -153,7 +153,7 @@ impl Warden {
         let send = || channel::send(&*socket, &request, descriptors);
         let asked = async {
             let sent = socket.async_io(Interest::WRITABLE, send).await;
-            sent.map_err(|source| io_error("ask the warden", source))?;
+            sent.map_err(|source| EngineError::io("ask the warden", source))?;
             answer.await.map_err(|_| ended())?.map_err(EngineError::Warden)
         };
         let Ok(result) = tokio::time::timeout(ANSWER, asked).await else {
@@ -311,13 +311,4 @@ async fn hear(inner: &Inner, socket: &UnixStream) {
 
 fn ended() -> EngineError {
     EngineError::Warden("the warden has ended".into())
-}
-
-fn io_error(act: &str, source: std::io::Error) -> EngineError {
-    EngineError::Io { act: act.to_owned(), source }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds these; were it so, the maps are still whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,6 @@ use reckon_cage::{
 };
 use tokio::{io::Interest, net::UnixStream, time::Instant};
 
-use super::io_error;
 use crate::error::EngineError;
 
 /// How long a warden may take to clean up when it was told to end, before it is killed.
@@ -38,10 +37,12 @@ impl Process {
         program: &[OsString],
         config: &WardenConfig,
     ) -> Result<(Self, Ready), EngineError> {
-        let (ours, theirs) = Channel::pair().map_err(|source| io_error("socketpair", source))?;
+        let (ours, theirs) = Channel::pair().map_err(|source| EngineError::io("socketpair", source))?;
         let document = document(config)?;
-        ours.send(&(), &[document.as_fd()]).map_err(|source| io_error("configure the warden", source))?;
-        let socket = register(ours).map_err(|source| io_error("register the warden's socket", source))?;
+        ours.send(&(), &[document.as_fd()])
+            .map_err(|source| EngineError::io("configure the warden", source))?;
+        let socket =
+            register(ours).map_err(|source| EngineError::io("register the warden's socket", source))?;
         let process = Self { child: spawn(program, theirs)?, socket: Arc::new(socket) };
         match tokio::time::timeout(START, process.first_word()).await {
             Ok(Ok(ready)) => Ok((process, ready)),
@@ -100,7 +101,7 @@ impl Process {
 pub(super) async fn receive(socket: &UnixStream) -> Result<Option<Packet<Notice>>, EngineError> {
     match socket.async_io(Interest::READABLE, || channel::receive(socket)).await {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(None),
-        result => result.map_err(|source| io_error("hear the warden", source)),
+        result => result.map_err(|source| EngineError::io("hear the warden", source)),
     }
 }
 
@@ -114,7 +115,7 @@ fn document(config: &WardenConfig) -> Result<std::fs::File, EngineError> {
         std::io::Seek::rewind(&mut file)?;
         Ok(file)
     };
-    write().map_err(|source| io_error("write the warden's configuration", source))
+    write().map_err(|source| EngineError::io("write the warden's configuration", source))
 }
 
 /// Registers the socket with the runtime. Only readiness is used of tokio's type: packets go through [`channel`].
@@ -136,7 +137,7 @@ fn spawn(program: &[OsString], socket: Channel) -> Result<Child, EngineError> {
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::null())
         .spawn()
-        .map_err(|source| io_error("start the warden", source))
+        .map_err(|source| EngineError::io("start the warden", source))
 }
 
 /// The way to an ordinary user's systemd, which the warden asks for a delegated cgroup.
