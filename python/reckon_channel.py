@@ -16,6 +16,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
+from types import FrameType
 
 from reckon_traceback import hide
 from reckon_values import decode_length, encode, encode_bundle
@@ -48,6 +50,8 @@ class Signals:
         self._sending = False
         self._deferred = False
         self._deaf_until = 0.0
+        #: Asked at every interrupt with the frame that it came at; when it says True, nothing is raised there.
+        self.taker: Callable[[FrameType | None], bool] = lambda frame: False
         #: Whether user code was interrupted; the driver resets it.
         self.interrupted = False
         self._handler = self._interrupt  # One object, because user code compares it.
@@ -59,7 +63,7 @@ class Signals:
         _signal.signal(signal.SIGINT, self._handler)
         self._users_mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _HELD) - {signal.SIGINT}
 
-    def _interrupt(self, number: int, frame: object) -> None:
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._sending:
             # Held signals come here all the same when another thread of the user's takes them.
             self._deferred = True
@@ -69,7 +73,8 @@ class Signals:
                 # A storm of signals must not overtake the handling of its first one.
                 self._deaf_until = now + DEAF
                 self.interrupted = True
-                raise KeyboardInterrupt
+                if not self.taker(frame):
+                    raise KeyboardInterrupt
 
     def open(self) -> None:
         """Lets signals in; a handler may raise from here on, even from this very call."""

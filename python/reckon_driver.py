@@ -133,6 +133,7 @@ class Driver:
         self._streams = Streams()
         self._streams.install()
         self._shell = _shell
+        self._signals.taker = _shell.take_interrupt
         self._id: object = None
         self._blas = _blas
 

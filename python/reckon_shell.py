@@ -14,13 +14,11 @@ import re
 import subprocess
 import sys
 import warnings
-from typing import Protocol
+from types import FrameType
 
 import IPython
 from IPython.core.async_helpers import get_asyncio_loop
 from IPython.core.autocall import ExitAutocall, IPyAutocall
-from IPython.core.displayhook import DisplayHook
-from IPython.core.displaypub import DisplayPublisher
 from IPython.core.events import available_events
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.core.macro import Macro
@@ -28,72 +26,12 @@ from traitlets import default
 from traitlets.config import Config
 
 from reckon_figures import Events, Figures, Formatter
+from reckon_loop import CellLoop
+from reckon_outlet import Hook, Outlet, Publisher
 from reckon_traceback import describe, hide
 
-#: A repr longer than this is not kept for `%history -o`.
-_HISTORY_REPR = 64 * 1024
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _FIRST_WORD = re.compile(r"\s*([\w.]+)")
-
-
-class Outlet(Protocol):
-    """Where the shell's words go."""
-
-    def display(self, data: dict, metadata: dict | None, display_id: str | None, update: bool) -> None:
-        """Shows or updates a display."""
-
-    def result(self, data: dict, metadata: dict | None, count: int) -> None:
-        """Shows the value of a cell."""
-
-    def error(self, name: str, message: str, traceback: str) -> None:
-        """Reports the exception that ended a cell."""
-
-    def clear(self, wait: bool) -> None:
-        """Takes back what the cell has shown."""
-
-
-class Publisher(DisplayPublisher):
-    """`display`, `update_display` and `clear_output` as frames."""
-
-    def _setup_execution_tracking(self):
-        """Tracks nothing: outputs are not kept here."""
-
-    def publish(self, data, metadata=None, source=None, *, transient=None, update=False, **kwargs):
-        self._validate_data(data, metadata)
-        display_id = (transient or {}).get("display_id")
-        self.shell.outlet.display(data, metadata, display_id, update)
-
-    def clear_output(self, wait=False):
-        self.shell.outlet.clear(bool(wait))
-
-
-class Hook(DisplayHook):
-    """The value of a cell as a frame."""
-
-    def quiet(self):
-        cell = self.shell.history_manager.input_hist_parsed[-1]
-        # IPython tokenises every cell here; one without a semicolon needs no look.
-        return ";" in cell and super().quiet()
-
-    def write_output_prompt(self):
-        """Writes nothing: the number travels in the frame."""
-
-    def compute_format_data(self, result):
-        if self.shell.figures.is_shown(result):
-            return {"text/plain": repr(result)}, {}
-        return super().compute_format_data(result)
-
-    def write_format_data(self, format_dict, md_dict=None):
-        self.shell.outlet.result(format_dict, md_dict, self.prompt_count)
-
-    def log_output(self, format_dict):
-        # Without IPython's copy of every output ever shown.
-        text = format_dict.get("text/plain")
-        if isinstance(text, str) and len(text) <= _HISTORY_REPR:
-            self.shell.history_manager.output_hist_reprs[self.prompt_count] = text
-
-    def finish_displayhook(self):
-        self._is_active = False
 
 
 class Exit(ExitAutocall):
@@ -117,6 +55,8 @@ class Shell(InteractiveShell):
         self.outlet: Outlet | None = None
         self.figures = Figures()
         self.failure: type[BaseException] | None = None
+        #: The loop of a cell with top-level `await`, while it runs, and what interrupted it, afterwards.
+        self._cell_loop: CellLoop | None = None
         self._interrupt: BaseException | None = None
         super().__init__(**kwargs)
         import atexit
@@ -124,6 +64,8 @@ class Shell(InteractiveShell):
         # A context is left by `_exit`; the zygote has nothing of IPython's to clean up.
         atexit.unregister(self.atexit_operations)
         self.db = {}
+        # No thread saves the history, and an interrupt on the line of a `with` can leave its lock taken for ever.
+        self.history_manager.db_input_cache_lock = self.history_manager.db_output_cache_lock = _nothing
         self.loop_runner = self._run_loop
         self.set_hook("show_in_pager", _print_page, 0)
         # Always in force: entering and leaving them for each cell has a price and no use here.
@@ -164,7 +106,7 @@ class Shell(InteractiveShell):
     def begin(self) -> None:
         """Starts an execution: whatever the last one failed at or replaced is forgotten."""
         self.failure = None
-        self._interrupt = None
+        self._cell_loop = self._interrupt = None
         self.figures.begin()
         sys.displayhook = self.displayhook
         sys.excepthook = self.excepthook
@@ -328,17 +270,17 @@ class Shell(InteractiveShell):
             )
 
     def _run_loop(self, coroutine):
-        """Runs a cell with top-level `await`; an interrupt cancels it, so that it does not go on in the next."""
-        loop = get_asyncio_loop()
-        task = loop.create_task(coroutine)
+        """Runs a cell with top-level `await`."""
+        self._cell_loop = loop = CellLoop(get_asyncio_loop())
         try:
-            return loop.run_until_complete(task)
-        except KeyboardInterrupt as interrupt:
-            if task.done():
-                raise
-            self._interrupt = interrupt
-            task.cancel()
-            return loop.run_until_complete(task)
+            return loop.run(coroutine)
+        finally:
+            self._cell_loop = None
+            self._interrupt = loop.interrupt
+
+    def take_interrupt(self, frame: FrameType | None) -> bool:
+        """Takes an interrupt that came at `frame`; says False where it is to be raised there."""
+        return self._cell_loop is not None and self._cell_loop.take(frame)
 
     # Exceptions.
 
@@ -346,8 +288,9 @@ class Shell(InteractiveShell):
         """Sends the exception of an execution; a second one of the same execution is printed."""
         if isinstance(error, SystemExit) and (error.code is None or error.code in (0, False)):
             return
-        if self._interrupt is not None and isinstance(error, asyncio.CancelledError):
-            error = self._interrupt.with_traceback(error.__traceback__)
+        interrupt = self._interrupt if self._cell_loop is None else self._cell_loop.interrupt
+        if interrupt is not None and isinstance(error, asyncio.CancelledError):
+            error = interrupt.with_traceback(error.__traceback__)
         if self.custom_exceptions and isinstance(error, self.custom_exceptions):
             self.CustomTB(type(error), error, error.__traceback__)
         name, message, text = describe(error)

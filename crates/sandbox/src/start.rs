@@ -15,11 +15,13 @@ use crate::{
 };
 
 /// The Python that lives inside, embedded: name and source.
-const PYTHON: [(&str, &str); 8] = [
+const PYTHON: [(&str, &str); 10] = [
     ("reckon_zygote.py", include_str!("../../../python/reckon_zygote.py")),
     ("reckon_driver.py", include_str!("../../../python/reckon_driver.py")),
     ("reckon_channel.py", include_str!("../../../python/reckon_channel.py")),
     ("reckon_figures.py", include_str!("../../../python/reckon_figures.py")),
+    ("reckon_loop.py", include_str!("../../../python/reckon_loop.py")),
+    ("reckon_outlet.py", include_str!("../../../python/reckon_outlet.py")),
     ("reckon_shell.py", include_str!("../../../python/reckon_shell.py")),
     ("reckon_streams.py", include_str!("../../../python/reckon_streams.py")),
     ("reckon_traceback.py", include_str!("../../../python/reckon_traceback.py")),
