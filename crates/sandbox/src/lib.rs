@@ -4,6 +4,7 @@
 mod checks;
 mod context;
 mod cradle;
+mod driver;
 pub mod engine;
 pub mod error;
 pub mod execution;
