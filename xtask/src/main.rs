@@ -1,8 +1,9 @@
-//! The project's own chores: `cargo xtask test`, `tidy` and `bench`.
+//! The project's own chores: `cargo xtask test`, `tidy`, `bench` and `fuzz`.
 //!
 //! Installs nothing outside the build directory and the user's caches, needs no root.
 
 mod bench;
+mod fuzz;
 mod project;
 mod python;
 mod running;
@@ -17,7 +18,7 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 
 const USAGE: &str = "\
-usage: cargo xtask <test|tidy|bench> [options]
+usage: cargo xtask <test|tidy|bench|fuzz> [options]
 
 test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     formatting, clippy, the binary, the Python driver's tests, the Rust tests, tidy
@@ -35,6 +36,10 @@ bench [--quick] [--json] [--no-peers]
     --quick          fewer repetitions
     --json           the report as JSON on stdout instead of a table
     --no-peers       leaves out python3 and ipykernel
+
+fuzz [--seconds N] [TARGET]...
+    feeds the fuzz targets of fuzz/ with what libFuzzer makes up (needs a C++ compiler)
+    --seconds N      for each target; 60 unless said
 ";
 
 fn main() -> ExitCode {
@@ -60,6 +65,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::run(&Project::locate()?, rest),
         "tidy" => tidy::run(&Project::locate()?, rest),
         "bench" => bench::run(&Project::locate()?, rest),
+        "fuzz" => fuzz::run(&Project::locate()?, rest),
         other => bail!("no command `{other}`\n\n{USAGE}"),
     }
 }

@@ -148,7 +148,8 @@ impl Context {
             }
         };
         self.late.hand_over(&mut run).await;
-        run.execution_count = self.executed + 1;
+        // The driver said it last, and user code can speak for the driver.
+        run.execution_count = self.executed.saturating_add(1);
         let end = run.drive(&mut connection).await;
         let status = match end {
             End::Finished(status) => {

@@ -1,5 +1,8 @@
 //! Files of a workspace, opened by descriptor beneath its directory; no link is followed and nothing but a regular
-//! file is ever opened (hardening sheet §2.9, way B).
+//! file is ever read or written (hardening sheet §2.9, way B). User code may change everything here at any moment.
+
+mod list;
+mod mime;
 
 use std::{
     fs::File,
@@ -12,18 +15,17 @@ use std::{
 
 use reckon_protocol::FileEntry;
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
+pub use list::Listing;
+pub use mime::mime_of;
+
 use crate::error::EngineError;
 
-/// Files that a listing holds; beyond it the rest is left out.
-const LISTED: usize = 10_000;
-/// Entries that a listing looks at, so that a tree that grows faster than it is read ends too.
-const SEEN: usize = 200_000;
-/// Directories deep that a listing goes.
-const DEPTH: usize = 32;
+/// The kernel resolves none longer.
+const LONGEST_PATH: usize = 4096;
 /// How often a lookup is tried again that user code disturbs by renaming.
 const TRIES: usize = 16;
 
@@ -42,7 +44,7 @@ impl FromStr for RelativePath {
     type Err = EngineError;
 
     fn from_str(text: &str) -> Result<Self, EngineError> {
-        let whole = text.len() <= 4096 && !text.contains('\0');
+        let whole = text.len() < LONGEST_PATH && !text.contains('\0');
         let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && part.len() <= 255;
         if whole && text.split('/').all(plain) {
             Ok(Self(text.to_owned()))
@@ -75,9 +77,13 @@ impl Workspace {
         Self { directory, owner }
     }
 
-    pub(crate) async fn list(&self) -> Result<Vec<WorkspaceFile>, EngineError> {
+    pub(crate) async fn list(&self) -> Result<Listing, EngineError> {
         let workspace = self.clone();
-        blocking(move || workspace.list_now()).await
+        blocking(move || {
+            let root = workspace.root().map_err(|error| file_error("list", ".", error))?;
+            Ok(list::list(root.as_fd()))
+        })
+        .await
     }
 
     pub(crate) async fn open(
@@ -94,39 +100,9 @@ impl Workspace {
         blocking(move || workspace.write_now(&path, &bytes)).await
     }
 
-    fn list_now(&self) -> Result<Vec<WorkspaceFile>, EngineError> {
-        let root = self.root().map_err(|error| file_error("open", ".", error))?;
-        let mut found = Vec::new();
-        // Prefix and depth of directories still to be read; each is opened anew beneath the root.
-        let mut waiting = vec![(String::new(), 0)];
-        let mut left = SEEN;
-        while let Some((prefix, depth)) = waiting.pop() {
-            let Ok(directory) = open_directory(root.as_fd(), &prefix) else { continue };
-            let Ok(entries) = Dir::read_from(&directory) else { continue };
-            for entry in entries.filter_map(Result::ok) {
-                left = left.saturating_sub(1);
-                if left == 0 {
-                    waiting.clear();
-                    break;
-                }
-                // A name that is not text cannot be asked for either.
-                let Ok(name) = entry.file_name().to_str() else { continue };
-                if name == "." || name == ".." {
-                    continue;
-                }
-                let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-                let Ok(status) = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
-                    continue;
-                };
-                match FileType::from_raw_mode(status.st_mode) {
-                    FileType::Directory if depth < DEPTH => waiting.push((path, depth + 1)),
-                    FileType::RegularFile if found.len() < LISTED => found.push(describe(path, &status)),
-                    _ => {}
-                }
-            }
-        }
-        found.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
-        Ok(found)
+    pub(crate) async fn remove(&self, path: &RelativePath) -> Result<(), EngineError> {
+        let (workspace, path) = (self.clone(), path.clone());
+        blocking(move || workspace.remove_now(&path)).await
     }
 
     fn open_now(&self, path: &RelativePath) -> Result<(File, WorkspaceFile), EngineError> {
@@ -145,10 +121,10 @@ impl Workspace {
     fn write_now(&self, path: &RelativePath, bytes: &[u8]) -> Result<(), EngineError> {
         let act = |error| file_error("write", path.as_str(), error);
         let root = self.root().map_err(act)?;
-        let (directory, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
-        self.make_directories(root.as_fd(), directory).map_err(act)?;
-        let directory = open_directory(root.as_fd(), directory).map_err(act)?;
+        let (directory, name) = split(path);
+        let directory = self.made_directory(root.as_fd(), directory).map_err(act)?;
         // Under another name first: whoever reads sees the old content or the new, and a link at `name` is replaced.
+        // User code may put something else under that name meanwhile, which is then its own loss.
         let temporary = format!(".reckon-{}", uuid_like());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file =
@@ -163,6 +139,25 @@ impl Workspace {
             let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
             EngineError::File { act: "write", path: path.as_str().to_owned(), source }
         })
+    }
+
+    fn remove_now(&self, path: &RelativePath) -> Result<(), EngineError> {
+        let act = |error| file_error("remove", path.as_str(), error);
+        let root = self.root().map_err(act)?;
+        let (directory, name) = split(path);
+        let directory = open_directory(root.as_fd(), directory).map_err(act)?;
+        rustix::fs::unlinkat(&directory, name, AtFlags::empty()).map_err(act)
+    }
+
+    /// Returns a directory, made where it was not. User code that takes it away meanwhile is outrun or given up on.
+    fn made_directory(&self, root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+        for _ in 0..TRIES {
+            match self.make_directories(root, path).and_then(|()| open_directory(root, path)) {
+                Err(Errno::NOENT) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::AGAIN)
     }
 
     fn make_directories(&self, root: BorrowedFd<'_>, path: &str) -> Result<(), Errno> {
@@ -199,6 +194,11 @@ impl Workspace {
     }
 }
 
+/// Returns a path's directory, empty for the workspace itself, and its last part.
+fn split(path: &RelativePath) -> (&str, &str) {
+    path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()))
+}
+
 fn open_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     beneath(root, if path.is_empty() { "." } else { path }, flags, Mode::empty())
@@ -230,40 +230,6 @@ fn describe(name: String, status: &rustix::fs::Stat) -> WorkspaceFile {
     WorkspaceFile { entry: FileEntry { name, size, mime, url: None }, modified }
 }
 
-/// Returns the media type of a file by its extension; contents are never looked at.
-pub fn mime_of(name: &str) -> &'static str {
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    match extension.as_deref().unwrap_or("") {
-        "csv" => "text/csv",
-        "tsv" => "text/tab-separated-values",
-        "txt" | "log" | "dat" => "text/plain",
-        "md" => "text/markdown",
-        "html" | "htm" => "text/html",
-        "json" => "application/json",
-        "jsonl" | "ndjson" => "application/x-ndjson",
-        "xml" => "application/xml",
-        "py" => "text/x-python",
-        "ipynb" => "application/x-ipynb+json",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "svg" => "image/svg+xml",
-        "pdf" => "application/pdf",
-        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        "xls" => "application/vnd.ms-excel",
-        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        "pptx" => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-        "parquet" => "application/vnd.apache.parquet",
-        "zip" => "application/zip",
-        "gz" => "application/gzip",
-        "mp4" => "video/mp4",
-        "wav" => "audio/wav",
-        "mp3" => "audio/mpeg",
-        _ => "application/octet-stream",
-    }
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
@@ -279,6 +245,8 @@ fn file_error(act: &'static str, path: &str, error: Errno) -> EngineError {
         Errno::LOOP | Errno::XDEV => {
             EngineError::Path(format!("`{path}` leads over a link or out of the workspace"))
         }
+        // A socket, or a FIFO that nobody holds.
+        Errno::NXIO => EngineError::Path(format!("`{path}` is not a regular file")),
         error => EngineError::File { act, path: path.to_owned(), source: error.into() },
     }
 }
@@ -289,58 +257,4 @@ fn uuid_like() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn workspace() -> (tempfile::TempDir, Workspace) {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let workspace = Workspace::new(directory.path().to_owned(), (u32::MAX, u32::MAX));
-        (directory, workspace)
-    }
-
-    fn path(text: &str) -> RelativePath {
-        text.parse().expect("a path")
-    }
-
-    #[test]
-    fn paths_that_leave_the_workspace_are_none() {
-        for text in ["", "/etc/passwd", "..", "a/../b", "a//b", "a/", ".", "a\0b", &"x".repeat(5000)] {
-            assert!(text.parse::<RelativePath>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_is_written_listed_and_read() {
-        let (_directory, workspace) = workspace();
-        workspace.write_now(&path("deep/er/data.csv"), b"a,b\n").expect("write");
-        let listed = workspace.list_now().expect("list");
-        assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].entry.name.as_str(), listed[0].entry.size), ("deep/er/data.csv", 4));
-        assert_eq!(listed[0].entry.mime, "text/csv");
-        let (file, _) = workspace.open_now(&path("deep/er/data.csv")).expect("open");
-        assert_eq!(std::io::read_to_string(file).expect("read"), "a,b\n");
-    }
-
-    #[test]
-    fn links_are_neither_followed_nor_written_through() {
-        let (directory, workspace) = workspace();
-        let outside = tempfile::NamedTempFile::new().expect("a file");
-        std::os::unix::fs::symlink(outside.path(), directory.path().join("link")).expect("symlink");
-        std::os::unix::fs::symlink("/etc", directory.path().join("etc")).expect("symlink");
-        assert!(matches!(workspace.open_now(&path("link")), Err(EngineError::Path(_))));
-        assert!(workspace.open_now(&path("etc/passwd")).is_err());
-        assert!(workspace.write_now(&path("etc/evil"), b"x").is_err());
-        workspace.write_now(&path("link"), b"replaced").expect("write");
-        assert_eq!(std::fs::read(outside.path()).expect("read"), b"");
-        assert!(workspace.list_now().expect("list").iter().any(|file| file.entry.name == "link"));
-    }
-
-    #[test]
-    fn a_fifo_is_refused_without_waiting() {
-        let (directory, workspace) = workspace();
-        let fifo = directory.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o644), 0)
-            .expect("mkfifo");
-        assert!(matches!(workspace.open_now(&path("fifo")), Err(EngineError::Path(_))));
-    }
-}
+mod tests;

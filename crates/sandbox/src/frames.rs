@@ -1,5 +1,6 @@
 //! Frames between the engine and a driver: four bytes of length, then one JSON object.
 //! The driver's side is user code's neighbour: every byte it sends is treated as hostile.
+//! Knows no sockets, so that `fuzz/` can feed it by itself.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,11 @@ use serde::{Deserialize, Serialize};
 
 /// Longer than any frame an honest driver sends (it cuts at 12 MiB).
 const LONGEST: usize = 16 * 1024 * 1024;
-/// JSON values in one frame; each costs the host far more than its text. A figure with a million points fits.
-const MOST_VALUES: usize = 2_000_000;
+/// Memory that the values of one frame may take, which is far more than their text: `0,` is two bytes and costs 32.
+/// A figure with a million points fits.
+const HEAVIEST: usize = 64 * 1024 * 1024;
+/// Lists and objects inside each other. The driver sends values of at most 100 levels; the frame adds its own.
+const DEEPEST: usize = 112;
 /// Bytes of the length.
 const HEADER: usize = 4;
 
@@ -39,9 +43,17 @@ pub(crate) enum Order<'a> {
     },
 }
 
+/// What a driver says, and what taking it in costs.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) report: Report,
+    /// Bytes of memory that the report holds, about.
+    pub(crate) cost: usize,
+}
+
 /// What a driver says.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Report {
     /// Warm and waiting.
     Ready {},
@@ -111,77 +123,74 @@ pub(crate) fn encode(order: &Order<'_>) -> Vec<u8> {
 }
 
 /// Takes one frame off the front of what has arrived; `None` when it is not whole yet.
-pub(crate) fn decode(arrived: &mut BytesMut) -> Result<Option<Report>, String> {
+pub(crate) fn decode(arrived: &mut BytesMut) -> Result<Option<Arrived>, String> {
     let Some(header) = arrived.first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_le_bytes(*header) as usize;
     if length > LONGEST {
         return Err(format!("a frame of {length} bytes"));
     }
     if arrived.len() < HEADER + length {
-        arrived.reserve(HEADER + length - arrived.len());
         return Ok(None);
     }
     arrived.advance(HEADER);
     let body = arrived.split_to(length);
-    if values(&body) > MOST_VALUES {
+    let shape = Shape::of(&body);
+    if shape.cost > HEAVIEST {
         return Err("a frame of too many values".into());
     }
-    serde_json::from_slice(&body).map(Some).map_err(|error| format!("a frame that is none of ours: {error}"))
+    if shape.depth > DEEPEST {
+        return Err("a frame of too many levels".into());
+    }
+    let report =
+        serde_json::from_slice(&body).map_err(|error| format!("a frame that is none of ours: {error}"))?;
+    Ok(Some(Arrived { report, cost: shape.cost }))
 }
 
-/// Returns at least the number of values in a JSON text, without taking it in.
-fn values(text: &[u8]) -> usize {
-    let (mut count, mut quoted, mut escaped) = (0, false, false);
-    for &byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            b',' | b'[' | b'{' if !quoted => count += 1,
-            _ => {}
+/// What a JSON text would cost to take in, seen without doing so. Of text that is no JSON it says too much at most.
+struct Shape {
+    cost: usize,
+    depth: usize,
+}
+
+impl Shape {
+    fn of(text: &[u8]) -> Self {
+        let mut shape = Self { cost: 0, depth: 0 };
+        let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+        for &byte in text {
+            if quoted {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => quoted = false,
+                    _ => {}
+                }
+                shape.cost += 1;
+                continue;
+            }
+            shape.cost += match byte {
+                b'"' => {
+                    quoted = true;
+                    // The allocator's smallest piece.
+                    32
+                }
+                // A `serde_json::Value`, and the start of a name.
+                b',' | b':' => 32,
+                // The first of a list makes room for four.
+                b'[' => 128,
+                // The first of an object makes room for eleven, with their names.
+                b'{' => 640,
+                _ => 0,
+            };
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            shape.depth = shape.depth.max(depth);
         }
+        shape
     }
-    count
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(text: &str) -> Vec<u8> {
-        let mut bytes = (text.len() as u32).to_le_bytes().to_vec();
-        bytes.extend_from_slice(text.as_bytes());
-        bytes
-    }
-
-    #[test]
-    fn a_frame_arrives_byte_by_byte() {
-        let whole = frame(r#"{"type":"finished","id":"a","status":"ok","execution_count":1}"#);
-        let mut arrived = BytesMut::new();
-        for &byte in &whole[..whole.len() - 1] {
-            arrived.extend_from_slice(&[byte]);
-            assert!(decode(&mut arrived).expect("nothing wrong").is_none());
-        }
-        arrived.extend_from_slice(&whole[whole.len() - 1..]);
-        assert!(matches!(decode(&mut arrived), Ok(Some(Report::Finished { status: Ending::Ok, .. }))));
-        assert!(arrived.is_empty());
-    }
-
-    #[test]
-    fn text_is_not_counted_as_values() {
-        assert_eq!(values(br#"{"a":"x,[\",{","b":[1,2]}"#), 4);
-    }
-
-    #[test]
-    fn hostile_frames_are_errors() {
-        for bytes in [
-            u32::MAX.to_le_bytes().to_vec(),
-            frame("not json"),
-            frame(r#"{"type":"unheard of"}"#),
-            frame(&"[".repeat(100_000)),
-            frame(&format!(r#"{{"type":"ready","x":[{}0]}}"#, "0,".repeat(3_000_000))),
-        ] {
-            assert!(decode(&mut BytesMut::from(&bytes[..])).is_err());
-        }
-    }
-}
+mod tests;

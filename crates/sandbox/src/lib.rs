@@ -4,6 +4,7 @@
 mod checks;
 mod context;
 mod cradle;
+mod driver;
 pub mod engine;
 pub mod error;
 pub mod execution;
@@ -25,5 +26,5 @@ pub use checks::{Check, CheckState};
 pub use engine::{Engine, EngineConfig, EngineReport, Isolation, SandboxSpec, survey};
 pub use error::EngineError;
 pub use execution::{Execute, Execution};
-pub use files::{RelativePath, WorkspaceFile};
+pub use files::{Listing, RelativePath, WorkspaceFile};
 pub use sandbox::Sandbox;

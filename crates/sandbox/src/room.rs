@@ -6,33 +6,19 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use reckon_cage::{
     cgroup::{EventFds, Events},
     message::{Act, ContextSignal, Ending, RoomLimits},
 };
 use reckon_protocol::Limits;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 
 use crate::{
-    cradle::Demand,
-    error::EngineError,
-    frames::{self, Order, Report},
-    stream::OutputStream,
-    warden::Warden,
+    cradle::Demand, driver::Driver, error::EngineError, frames::Report, stream::OutputStream, warden::Warden,
 };
 
 /// How long the kernel may take to end what was killed; a process that hangs in it can take for ever.
 const LAST_BREATH: Duration = Duration::from_secs(20);
-/// Orders that a driver may leave unread; honest ones read each before they ask for the next.
-const BACKLOG: usize = 256 * 1024;
 /// How long a context may take to become warm.
 const WARM: Duration = Duration::from_secs(60);
 
@@ -54,19 +40,6 @@ pub(crate) struct Connection {
     pub(crate) stdout: OutputStream,
     pub(crate) stderr: OutputStream,
     pub(crate) process: Process,
-}
-
-/// The channel to a context's driver.
-#[derive(Debug)]
-pub(crate) struct Driver {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    arrived: BytesMut,
-    /// What the driver has not taken yet; written while its reports are awaited, so that one who never reads stops
-    /// nobody but himself.
-    outgoing: BytesMut,
-    /// Bytes of the last report.
-    pub(crate) last_length: usize,
 }
 
 /// A context's process, as the warden reaches it.
@@ -205,8 +178,7 @@ impl Connection {
         limits: &Limits,
         demand: Demand,
     ) -> Result<Self, EngineError> {
-        let (ours, theirs) =
-            std::os::unix::net::UnixStream::pair().map_err(|error| EngineError::io("socketpair", error))?;
+        let (driver, theirs) = Driver::pair().map_err(|error| EngineError::io("socketpair", error))?;
         let (stdout_reader, stdout_writer) = io::pipe().map_err(|error| EngineError::io("pipe", error))?;
         let (stderr_reader, stderr_writer) = io::pipe().map_err(|error| EngineError::io("pipe", error))?;
         let number = warden.number();
@@ -230,20 +202,10 @@ impl Connection {
             return Err(error);
         }
         drop((theirs, stdout_writer, stderr_writer));
-        ours.set_nonblocking(true).map_err(|error| EngineError::io("ioctl FIONBIO", error))?;
-        let (reader, writer) = UnixStream::from_std(ours)
-            .map_err(|error| EngineError::io("register a socket", error))?
-            .into_split();
         let stream = |fd| OutputStream::new(fd).map_err(|error| EngineError::io("register a pipe", error));
         let handle = ProcessHandle { number, room, warden: warden.clone() };
         let mut connection = Self {
-            driver: Driver {
-                reader,
-                writer,
-                arrived: BytesMut::new(),
-                outgoing: BytesMut::new(),
-                last_length: 0,
-            },
+            driver,
             stdout: stream(stdout_reader.into())?,
             stderr: stream(stderr_reader.into())?,
             process: Process { handle, ended, told: None },
@@ -264,64 +226,6 @@ impl Connection {
                 Err(EngineError::Warden(format!("a context ended at its start: {ending:?}")))
             }
         }
-    }
-}
-
-impl Driver {
-    /// Receives what the driver says, handing over meanwhile what was queued; `None` when it has closed its end.
-    /// Cancel-safe.
-    pub(crate) async fn report(&mut self) -> Result<Option<Report>, String> {
-        loop {
-            if let Some(report) = self.arrived()? {
-                return Ok(Some(report));
-            }
-            tokio::select! {
-                read = self.reader.read_buf(&mut self.arrived) => match read {
-                    Ok(0) | Err(_) => return Ok(None),
-                    Ok(_) => {}
-                },
-                written = self.writer.write_buf(&mut self.outgoing), if !self.outgoing.is_empty() => {
-                    if written.is_err() {
-                        // Nobody will read it; what was said before shows in the other arm.
-                        self.outgoing.clear();
-                    }
-                }
-            }
-        }
-    }
-
-    /// Returns a report that has already come, without waiting.
-    pub(crate) fn report_now(&mut self) -> Result<Option<Report>, String> {
-        loop {
-            if let Some(report) = self.arrived()? {
-                return Ok(Some(report));
-            }
-            match self.reader.try_read_buf(&mut self.arrived) {
-                Ok(0) | Err(_) => return Ok(None),
-                Ok(_) => {}
-            }
-        }
-    }
-
-    fn arrived(&mut self) -> Result<Option<Report>, String> {
-        let before = self.arrived.len();
-        let report = frames::decode(&mut self.arrived);
-        self.last_length = before - self.arrived.len();
-        report
-    }
-
-    /// Queues an order that [`Driver::report`] hands over. Fails when the driver has left too many unread.
-    pub(crate) fn queue(&mut self, order: &Order<'_>) -> Result<(), String> {
-        if self.outgoing.len() > BACKLOG {
-            return Err("it does not read what it asked for".into());
-        }
-        self.outgoing.extend_from_slice(&frames::encode(order));
-        Ok(())
-    }
-
-    /// Tells a driver something that no user code has reached yet, at once.
-    pub(crate) async fn order(&mut self, order: &Order<'_>) -> io::Result<()> {
-        self.writer.write_all(&frames::encode(order)).await
     }
 }
 

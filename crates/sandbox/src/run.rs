@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a reader that takes nothing is waited for once its code is dead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of displays, results and other reports that one execution may hand to its reader; beside the limit of output,
+/// Memory of displays, results and other reports that one execution may hand to its reader; beside the limit of output,
 /// since figures are larger than text. What is beyond is dropped and said.
 const SHOWN: u64 = 64 * 1024 * 1024;
 /// What the smallest report counts as: an event costs more than its bytes.
@@ -209,7 +209,7 @@ impl Run {
             Report::Error { id, n, name, message, traceback } if id == ours => {
                 if !std::mem::replace(&mut self.raised, true) {
                     // Always room for the one that an execution can have.
-                    self.shown_left = self.shown_left.max(connection.driver.last_length.max(REPORT) as u64);
+                    self.shown_left = self.shown_left.max(connection.driver.last_cost.max(REPORT) as u64);
                 }
                 let raised = RaisedError { name, message, traceback };
                 self.in_order(n, EventKind::Error(raised), connection).await?;
@@ -227,7 +227,12 @@ impl Run {
             Report::Fatal { message } if self.may_show(connection) => {
                 self.notice(&format!("The interpreter failed: {message}.")).await;
             }
-            // A forked child of user code that still speaks for an earlier cell.
+            Report::Ready {} => return Err("it was ready already".into()),
+            // Of an earlier cell: not shown, but whoever says it may be waiting for the answer.
+            Report::Display { n, .. }
+            | Report::UpdateDisplay { n, .. }
+            | Report::Result { n, .. }
+            | Report::Error { n, .. } => connection.driver.queue(&Order::Drained { n })?,
             _ => {}
         }
         Ok(None)
@@ -249,7 +254,7 @@ impl Run {
 
     /// Counts the report that came last; false when the execution has shown too much.
     fn may_show(&mut self, connection: &Connection) -> bool {
-        let cost = connection.driver.last_length.max(REPORT) as u64;
+        let cost = connection.driver.last_cost.max(REPORT) as u64;
         let fits = cost <= self.shown_left;
         if fits {
             self.shown_left -= cost;

@@ -18,7 +18,7 @@ use crate::{
     cradle::Newborn,
     error::EngineError,
     execution::{Execute, Execution},
-    files::{RelativePath, Workspace, WorkspaceFile},
+    files::{Listing, RelativePath, Workspace, WorkspaceFile},
     pool::Pool,
     warden::Warden,
 };
@@ -129,8 +129,13 @@ impl Sandbox {
         Ok(Execution::new(id, receiver, interrupt))
     }
 
-    /// Lists the regular files of the workspace, sorted by name.
+    /// Lists the regular files of the workspace, sorted by name, up to the bounds of a listing.
     pub async fn files(&self) -> Result<Vec<WorkspaceFile>, EngineError> {
+        self.list_files().await.map(|listing| listing.files)
+    }
+
+    /// Lists the regular files of the workspace, and says what is left out.
+    pub async fn list_files(&self) -> Result<Listing, EngineError> {
         self.0.workspace.list().await
     }
 
@@ -147,6 +152,12 @@ impl Sandbox {
     pub async fn write_file(&self, path: &RelativePath, bytes: &[u8]) -> Result<(), EngineError> {
         self.touch();
         self.0.workspace.write(path, bytes).await
+    }
+
+    /// Removes a file of the workspace, or whatever else but a directory has this name.
+    pub async fn remove_file(&self, path: &RelativePath) -> Result<(), EngineError> {
+        self.touch();
+        self.0.workspace.remove(path).await
     }
 
     /// Has everything that runs in it ended, and its directory removed; [`Sandbox::ended`] waits for that.

@@ -13,6 +13,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use rustix::{
@@ -22,6 +23,11 @@ use rustix::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{error::EngineError, lock::lock};
+
+/// How often a removal is tried; what is left then is removed at the next start.
+const TRIES: usize = 5;
+/// Between two of them.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The place where directories wait for their removal.
 #[derive(Debug)]
@@ -101,9 +107,16 @@ impl Drop for Nest {
 
 async fn remove_all(mut waiting: mpsc::UnboundedReceiver<PathBuf>) {
     while let Some(path) = waiting.recv().await {
-        let removed = tokio::task::spawn_blocking(move || remove(&path).map_err(|error| (path, error))).await;
-        if let Ok(Err((path, error))) = removed {
-            tracing::warn!(path = %path.display(), %error, "remove the directory of a sandbox");
+        for last in (0..TRIES).rev().map(|left| left == 0) {
+            let place = path.clone();
+            match tokio::task::spawn_blocking(move || remove(&place)).await {
+                Ok(Err(error)) if last => {
+                    tracing::warn!(path = %path.display(), %error, "remove the directory of a sandbox");
+                }
+                // A caller who was writing a file into it when it was deleted still holds it open.
+                Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
+                Ok(Ok(())) | Err(_) => break,
+            }
         }
     }
 }

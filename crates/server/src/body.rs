@@ -14,12 +14,15 @@ use serde::{
     de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{nearest::nearest, refusal::Refusal};
 
 /// A body that makes no progress for so long is given up.
 const STALLED: Duration = Duration::from_secs(20);
+/// Bytes a second that a body has to come to on the whole once that time is over: who sends a byte now and then would
+/// hold a place for as long as he likes.
+const SLOWEST: u64 = 16 * 1024;
 /// A JSON body as a whole takes no longer.
 const JSON_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -68,7 +71,11 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     }
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
-    while let Some(chunk) = timeout(STALLED, chunks.next()).await.map_err(|_| too_slow())? {
+    let begun = Instant::now();
+    loop {
+        let earned = Duration::from_secs(bytes.len() as u64 / SLOWEST);
+        let deadline = (Instant::now() + STALLED).min(begun + STALLED + earned);
+        let Some(chunk) = timeout_at(deadline, chunks.next()).await.map_err(|_| too_slow())? else { break };
         let chunk = chunk.map_err(|error| {
             Problem::new(ProblemCode::InvalidRequest, format!("The body could not be read: {error}"))
         })?;
@@ -224,6 +231,28 @@ mod tests {
 
     fn ask(text: &str) -> Result<Asked, Problem> {
         typed(strict(text.as_bytes())?)
+    }
+
+    /// A body of so many pieces, one each so many seconds.
+    fn dripping(pieces: usize, piece: usize, seconds: u64) -> Body {
+        let drops = futures_util::stream::unfold(0, move |sent| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            (sent < pieces).then(|| (Ok::<_, std::io::Error>(vec![b'x'; piece]), sent + 1))
+        });
+        Body::from_stream(drops)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up_and_a_slow_one_is_read() {
+        let read = async |body| read(&HeaderMap::new(), body, 100 << 20).await.map(|bytes| bytes.len());
+        // A megabyte each ten seconds is slow and honest; a kilobyte is a place held.
+        assert_eq!(read(dripping(50, 1 << 20, 10)).await.expect("it comes"), 50 << 20);
+        let begun = Instant::now();
+        assert!(read(dripping(10_000, 1024, 10)).await.is_err());
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        // Nor is what came fast at first a leave to stop.
+        assert!(read(dripping(2, 40 << 20, 0)).await.is_ok());
+        assert!(read(dripping(2, 1 << 20, 25)).await.is_err());
     }
 
     #[test]

@@ -24,11 +24,17 @@ const WITHOUT_KEY: [&str; 2] = ["/", "/health"];
 pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     let verdict = admit(&app.config, request.method(), request.uri().path(), request.headers());
     let path = request.uri().path().to_owned();
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match verdict {
         Ok(()) => next.run(request).await,
         Err(problem) => Refusal::from(problem).respond_at(&path),
     };
     harden(response.headers_mut());
+    if chunked {
+        // A proxy may have taken the request for a shorter one: what it thinks is the rest of the body, or the next
+        // caller's request, is never answered here. A length after the coding shows in no header any more.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -38,6 +44,7 @@ pub(crate) fn is_trusted(config: &ServerConfig, headers: &HeaderMap) -> bool {
 }
 
 fn admit(config: &ServerConfig, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    check_framing(headers)?;
     let host = one_host(headers)?;
     if !host_is_allowed(host, &config.allowed_hosts) {
         let message = format!("This server does not answer to the host name `{}`.", host.escape_debug());
@@ -56,6 +63,18 @@ fn admit(config: &ServerConfig, method: &Method, path: &str, headers: &HeaderMap
             .with_hint("send the header Authorization: Bearer <key>"));
     }
     Ok(())
+}
+
+/// Refuses what can be framed in two ways, and codings that nobody here takes off.
+fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let plain = coding.to_str().is_ok_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
+    if plain && codings.next().is_none() && !headers.contains_key(header::CONTENT_LENGTH) {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemCode::InvalidRequest, "The length of the body is said in more than one way.")
+        .with_hint("send either Content-Length or Transfer-Encoding: chunked, and no other coding"))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -193,6 +212,20 @@ mod tests {
             assert_eq!(code(&with(wrong), "/run"), Some(ProblemCode::Unauthorized), "{wrong}");
         }
         assert_eq!(code(&headers(&[(header::HOST, "localhost")]), "/health"), None);
+    }
+
+    #[test]
+    fn a_body_has_one_length() {
+        let coded = |coding: &str| headers(&[(header::TRANSFER_ENCODING, coding)]);
+        assert!(check_framing(&coded("chunked")).is_ok() && check_framing(&coded("Chunked ")).is_ok());
+        assert!(check_framing(&headers(&[(header::CONTENT_LENGTH, "5")])).is_ok());
+        let mut both = coded("chunked");
+        both.insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+        let mut twice = coded("chunked");
+        twice.append(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        for refused in [both, twice, coded("gzip, chunked"), coded("identity")] {
+            assert!(check_framing(&refused).is_err(), "{refused:?}");
+        }
     }
 
     #[test]

@@ -4,14 +4,14 @@
 use axum::{
     Json,
     body::Body,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::stream;
 use reckon_protocol::{FileEntry, Problem, ProblemCode};
 use reckon_sandbox::{RelativePath, Sandbox};
-use serde_json::json;
+use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 
 use crate::refusal::Refusal;
@@ -27,14 +27,28 @@ pub(crate) fn url(kind: &str, owner: &str, name: &str) -> String {
     format!("/api/{kind}/{owner}/files/{}", percent_encoded(name, b"/"))
 }
 
+/// The files of a workspace; `notice` says what is left out, and is absent when nothing is.
+#[derive(Debug, Serialize)]
+struct Listed {
+    files: Vec<FileEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<String>,
+}
+
+/// Removes a file.
+pub(crate) async fn remove(sandbox: &Sandbox, path: &str) -> Result<StatusCode, Refusal> {
+    sandbox.remove_file(&parse(path)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Returns the list of files.
 pub(crate) async fn list(sandbox: &Sandbox, kind: &str, owner: &str) -> Result<Response, Refusal> {
-    let mut files: Vec<FileEntry> = sandbox.files().await?.into_iter().map(|file| file.entry).collect();
-    files.sort_by(|one, other| one.name.cmp(&other.name));
+    let listing = sandbox.list_files().await?;
+    let mut files: Vec<FileEntry> = listing.files.into_iter().map(|file| file.entry).collect();
     for file in &mut files {
         file.url = Some(url(kind, owner, &file.name));
     }
-    Ok(Json(json!({ "files": files })).into_response())
+    Ok(Json(Listed { files, notice: listing.notice }).into_response())
 }
 
 /// Returns the content of a file.
@@ -103,7 +117,7 @@ fn percent_encoded(text: &str, kept: &[u8]) -> String {
 /// Answers an upload that was written.
 pub(crate) fn written(mut file: FileEntry, kind: &str, owner: &str) -> Response {
     file.url = Some(url(kind, owner, &file.name));
-    (axum::http::StatusCode::CREATED, Json(file)).into_response()
+    (StatusCode::CREATED, Json(file)).into_response()
 }
 
 /// The problem of a server that holds as many uploads as it can.

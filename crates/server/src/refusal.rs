@@ -61,6 +61,10 @@ impl From<EngineError> for Refusal {
             | ErrorKind::InvalidInput
             | ErrorKind::InvalidFilename => Problem::new(ProblemCode::InvalidRequest, words).into(),
             ErrorKind::PermissionDenied => Problem::new(ProblemCode::Forbidden, words).into(),
+            // Code of the sandbox renames faster than it can be followed.
+            ErrorKind::WouldBlock | ErrorKind::ResourceBusy => {
+                Problem::new(ProblemCode::Conflict, words).with_hint("try again").into()
+            }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 let problem =
                     Problem::new(ProblemCode::TooLarge, words).with_hint("delete files of the sandbox");

@@ -34,11 +34,17 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/sandboxes/{id}", get(sandboxes::get).delete(sandboxes::delete))
         .route("/api/sandboxes/{id}/executions", post(executions::execute))
         .route("/api/sandboxes/{id}/files", get(sandboxes::list_files))
-        .route("/api/sandboxes/{id}/files/{*path}", get(sandboxes::get_file).put(sandboxes::put_file))
+        .route(
+            "/api/sandboxes/{id}/files/{*path}",
+            get(sandboxes::get_file).put(sandboxes::put_file).delete(sandboxes::delete_file),
+        )
         .route("/api/sessions", post(sessions::create))
         .route("/api/sessions/{id}", get(sessions::get).delete(sessions::delete))
         .route("/api/sessions/{id}/files", get(sessions::list_files))
-        .route("/api/sessions/{id}/files/{*path}", get(sessions::get_file).put(sessions::put_file))
+        .route(
+            "/api/sessions/{id}/files/{*path}",
+            get(sessions::get_file).put(sessions::put_file).delete(sessions::delete_file),
+        )
         // Everybody else.
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

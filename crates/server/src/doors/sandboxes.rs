@@ -110,6 +110,13 @@ pub(crate) async fn put_file(
     Ok(listing::written(written.entry, "sandboxes", &id))
 }
 
+pub(crate) async fn delete_file(
+    State(app): State<App>,
+    Params((id, path)): Params<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    listing::remove(&app.sandbox(&id)?, &path).await
+}
+
 /// Returns the server's limits with the named ones replaced; an unknown name is refused.
 fn overlaid(limits: &Limits, named: Map<String, Value>) -> Result<Limits, Problem> {
     let mut all = json!(limits);

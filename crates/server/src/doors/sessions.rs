@@ -77,3 +77,10 @@ pub(crate) async fn put_file(
     let written = session.attach(&path, &bytes).await?;
     Ok(listing::written(written, "sessions", &id))
 }
+
+pub(crate) async fn delete_file(
+    State(app): State<App>,
+    Params((id, path)): Params<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    listing::remove(&app.sessions.get(&id)?.sandbox(), &path).await
+}
