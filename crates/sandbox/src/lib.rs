@@ -11,6 +11,7 @@ pub mod files;
 mod frames;
 pub mod image;
 mod lock;
+pub mod modes;
 mod pool;
 mod room;
 mod run;
@@ -26,4 +27,6 @@ pub use engine::{Engine, EngineConfig, EngineReport, Isolation, SandboxSpec, sur
 pub use error::EngineError;
 pub use execution::{Execute, Execution};
 pub use files::{RelativePath, WorkspaceFile};
+pub use reckon_cage::Account;
 pub use sandbox::Sandbox;
+pub use start::Prepared;

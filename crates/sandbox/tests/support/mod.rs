@@ -45,6 +45,7 @@ impl House {
             max_sandboxes: 64,
             limits: Limits::default(),
             warden: vec![env!("CARGO_BIN_EXE_reckon-warden").into()],
+            account: None,
         }
     }
 
