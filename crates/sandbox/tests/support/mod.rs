@@ -73,6 +73,12 @@ impl House {
         checks.iter().any(|check| check.name == name && check.state != reckon_sandbox::CheckState::Works)
     }
 
+    /// Returns whether sandboxes share one host uid here.
+    pub fn lacks_own_uids(&self) -> bool {
+        let mode = self.engine.report().checks.into_iter().find(|check| check.name == "mode");
+        !mode.unwrap().detail.starts_with("root;")
+    }
+
     pub async fn close(self) {
         self.engine.shutdown().await;
     }
