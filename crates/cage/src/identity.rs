@@ -13,6 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::{
+    account::Account,
     error::{Error, Named},
     sys::{self, Cloned},
 };
@@ -20,13 +21,13 @@ use crate::{
 /// The uid and gid that user code sees.
 pub(crate) const INSIDE: u32 = 1000;
 /// First host uid of our range; ordinary tools give out none as high.
-const RANGE_START: u32 = 0x7000_0000;
+pub(crate) const RANGE_START: u32 = 0x7000_0000;
 /// Host uids of one server: as many rooms as may exist at once, and the zygote's.
 pub(crate) const RANGE_LENGTH: u32 = 65_536;
-/// Servers on one host that get different ranges, by pid.
-const RANGES: u32 = 1024;
-/// Who owns workspaces on disk when the server is root: nobody that can log in, and not root.
-const DISK_OWNER: u32 = 0x6fff_ffff;
+/// Servers on one host that get different ranges.
+pub(crate) const RANGES: u32 = 1024;
+/// The slot of all rooms where mounts cannot be mapped and the server has given up root: it is the server's own uid.
+pub(crate) const SHARED_SLOT: u32 = RANGE_LENGTH - 1;
 
 /// The uids that this warden can give out.
 #[derive(Debug, Clone, Copy)]
@@ -41,17 +42,15 @@ pub(crate) enum Uids {
 }
 
 impl Uids {
-    /// Returns the range of the server with this pid.
-    pub(crate) fn range_of(server_pid: u32) -> Self {
-        Self::Range { start: RANGE_START + server_pid % RANGES * RANGE_LENGTH }
-    }
-
-    /// Returns the mapping of the zygote's user namespace, as `uid_map` wants it.
-    pub(crate) fn zygote_map(self) -> String {
-        match self {
-            Self::Range { start } => format!("0 {start} {RANGE_LENGTH}\n"),
-            Self::Own => "0 0 1\n".to_owned(),
-        }
+    /// Returns the mappings of the zygote's user namespace, as `uid_map` and `gid_map` want them. `shared` is the
+    /// account that rooms run under where their mounts cannot be mapped to uids of their own.
+    pub(crate) fn zygote_maps(self, shared: Option<Account>) -> (String, String) {
+        let map = |shared: Option<u32>| match (self, shared) {
+            (Self::Range { start }, None) => format!("0 {start} {RANGE_LENGTH}\n"),
+            (Self::Range { start }, Some(id)) => format!("0 {start} {SHARED_SLOT}\n{SHARED_SLOT} {id} 1\n"),
+            (Self::Own, _) => "0 0 1\n".to_owned(),
+        };
+        (map(shared.map(|account| account.uid)), map(shared.map(|account| account.gid)))
     }
 
     /// Returns the mapping of a room, a child of the zygote's namespace. Slots count from 1.
@@ -62,13 +61,14 @@ impl Uids {
         }
     }
 
-    /// Returns who must own workspaces on disk, given whether mounts can be mapped.
-    pub(crate) fn disk_owner(self, mapped: bool) -> u32 {
-        match self {
-            Self::Range { .. } if mapped => DISK_OWNER,
-            Self::Range { start } => start + 1,
-            // Seen from the warden's own namespace; the server's own uid outside.
-            Self::Own => 0,
+    /// Returns who must own workspaces on disk, given whether mounts can be mapped and who the server is once it has
+    /// given up root; nobody in particular for an ordinary user's server.
+    pub(crate) fn disk_owner(self, mapped: bool, account: Option<Account>) -> Option<Account> {
+        match (self, account) {
+            (Self::Range { .. }, Some(account)) => Some(account),
+            (Self::Range { .. }, None) if mapped => Some(Account::PRIVATE),
+            (Self::Range { start }, None) => Some(Account { uid: start + 1, gid: start + 1 }),
+            (Self::Own, _) => None,
         }
     }
 }
@@ -86,17 +86,24 @@ fn covers_range(map: &str) -> bool {
         let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
         let (first, _, count) = (numbers.next(), numbers.next(), numbers.next());
         let (first, count) = (first.unwrap_or(0), count.unwrap_or(0));
-        first <= u64::from(DISK_OWNER) && end <= first.saturating_add(count)
+        first <= u64::from(Account::PRIVATE.uid) && end <= first.saturating_add(count)
     })
 }
 
 /// Namespaces through which workspaces are seen, one per slot, made on first use and kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WorkspaceMaps {
+    /// Who owns workspaces on disk.
+    owner: Account,
     made: HashMap<u32, OwnedFd>,
 }
 
 impl WorkspaceMaps {
+    /// Returns the maps of workspaces that belong to this account on disk.
+    pub(crate) fn of_owner(owner: Account) -> Self {
+        Self { owner, made: HashMap::new() }
+    }
+
     /// Returns the namespace that maps the disk owner to the host uid of `slot`.
     pub(crate) fn of_slot(&mut self, uids: Uids, slot: u32) -> Result<&OwnedFd, Error> {
         let Uids::Range { start } = uids else {
@@ -105,15 +112,15 @@ impl WorkspaceMaps {
         match self.made.entry(slot) {
             Entry::Occupied(made) => Ok(made.into_mut()),
             Entry::Vacant(place) => {
-                let map = format!("{DISK_OWNER} {} 1\n", start + slot);
-                Ok(place.insert(user_namespace(&map)?))
+                let map = |owner: u32| format!("{owner} {} 1\n", start + slot);
+                Ok(place.insert(user_namespace(&map(self.owner.uid), &map(self.owner.gid))?))
             }
         }
     }
 }
 
-/// Makes a user namespace with this mapping and no process in it.
-fn user_namespace(map: &str) -> Result<OwnedFd, Error> {
+/// Makes a user namespace with these mappings and no process in it.
+fn user_namespace(uid_map: &str, gid_map: &str) -> Result<OwnedFd, Error> {
     let (gate_reader, gate_writer) = io::pipe().named("pipe")?;
     match sys::clone_process(sys::namespace::USER).map_err(|source| refused(&source))? {
         Cloned::Child => {
@@ -123,7 +130,7 @@ fn user_namespace(map: &str) -> Result<OwnedFd, Error> {
             sys::exit_now(0)
         }
         Cloned::Parent(pid, pidfd) => {
-            let namespace = write_maps(pid, map, map).and_then(|()| open_namespace(pid, "user"));
+            let namespace = write_maps(pid, uid_map, gid_map).and_then(|()| open_namespace(pid, "user"));
             drop(gate_writer);
             let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
             let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);

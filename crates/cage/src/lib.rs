@@ -3,12 +3,15 @@
 //! Deliberately without an async runtime, without HTTP and without Python: the zygote is "a program that forks when
 //! asked". The engine talks to the warden over a [`channel::Channel`] in the words of [`message`].
 
+mod account;
 pub mod cgroup;
 pub mod channel;
 mod embedded;
 mod error;
 mod identity;
+pub mod keeper;
 pub mod message;
+mod ranges;
 mod room;
 mod root;
 pub mod seccomp;
@@ -16,6 +19,7 @@ mod sys;
 mod walls;
 pub mod warden;
 
+pub use account::Account;
 pub use error::Error;
 
 /// Reckon's own files as seen from inside a room.

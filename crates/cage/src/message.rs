@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::Account;
+
 /// What the warden needs to know before it makes rooms.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WardenConfig {
@@ -23,6 +25,10 @@ pub struct WardenConfig {
     pub own: PathBuf,
     /// The server that asks; on cgroup v2 it may be moved into a leaf beside the rooms.
     pub server_pid: u32,
+    /// Who the server is once it has given up root, and owns workspaces on disk; `None` where it keeps the uid that it
+    /// was started with. A keeper starts the warden then.
+    #[serde(default)]
+    pub account: Option<Account>,
 }
 
 impl WardenConfig {
@@ -186,6 +192,13 @@ pub enum Notice {
         /// The room.
         room: u64,
     },
+    /// The end of a room was not verified, or was verified later: so many uids are held back now, and given to nobody.
+    Quarantine {
+        /// How many.
+        held: usize,
+        /// What is left of a room, when one was added.
+        message: Option<String>,
+    },
     /// The zygote ended and a new one is being started; rooms and contexts go on.
     ZygoteEnded {
         /// How, with the last lines that it wrote.
@@ -206,6 +219,9 @@ pub struct Ready {
     pub cgroup: String,
     /// Controllers that are missing, each with why and what mends it.
     pub missing_controllers: Vec<(String, String, String)>,
+    /// Control groups of dead servers that were killed and removed, and those that could not be.
+    #[serde(default)]
+    pub swept: Vec<String>,
     /// What the zygote said of itself.
     pub zygote: serde_json::Value,
 }

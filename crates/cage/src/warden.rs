@@ -5,10 +5,12 @@
 
 mod nursery;
 mod start;
+mod teardown;
 mod zygote;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ffi::CStr,
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,47 +18,72 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags},
-    fs::{CWD, Mode, OFlags},
+    fs::{CWD, Mode, OFlags, ResolveFlags},
     mount::{MoveMountFlags, OpenTreeFlags},
     process::Resource,
     thread::LinkNameSpaceType,
 };
 
 use crate::{
+    account::Account,
     cgroup::{Base, Group, GroupLimits},
     channel::{Channel, Packet},
     error::{Error, Named},
-    identity::{self, RANGE_LENGTH, Uids, WorkspaceMaps},
+    identity::{self, Uids, WorkspaceMaps},
     message::{Act, Notice, Ready, Request, RoomLimits, WardenConfig},
+    ranges::Claim,
     root,
     sys::{self, MountChange},
     walls,
 };
 use nursery::Order;
 use start::Inside;
+use teardown::Held;
 
 /// Runs the warden on the socket that is this process's stdin. Returns when the engine has gone.
 ///
 /// Must be called before the process has a second thread.
 pub fn main() -> Result<(), Error> {
-    // Ctrl-C in a terminal is for the server; the warden ends when the server's socket closes.
-    rustix::process::setsid().named("setsid")?;
-    // So is a signal to everything named `reckon`, or to all of a service; ending first would lose the rooms undrained.
-    sys::ignore_endings();
-    rustix::thread::set_name(c"reckon-warden").named("PR_SET_NAME")?;
+    let engine = settle(c"reckon-warden")?;
+    match receive_config(&engine)? {
+        Some(config) => run(&engine, config),
+        None => Ok(()),
+    }
+}
+
+/// Makes a process of its own kind of this one, and returns the socket that is its stdin.
+pub(crate) fn settle(name: &CStr) -> Result<Channel, Error> {
+    set_apart(name)?;
     let channel =
         rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).named("dup the engine's socket")?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .named("open /dev/null")?;
     rustix::stdio::dup2_stdin(&null).named("dup2")?;
     raise_open_files();
-    let engine = Channel::from_fd(channel);
-    let Some(packet) = engine.receive::<()>().named("receive the configuration")? else { return Ok(()) };
+    Ok(Channel::from_fd(channel))
+}
+
+/// Takes this process out of its session and gives it its name.
+pub(crate) fn set_apart(name: &CStr) -> Result<(), Error> {
+    // Ctrl-C in a terminal is for the server; the warden ends when the server's socket closes.
+    rustix::process::setsid().named("setsid")?;
+    // So is a signal to everything named `reckon`, or to all of a service; ending first would lose the rooms undrained.
+    sys::ignore_endings();
+    rustix::thread::set_name(name).named("PR_SET_NAME")
+}
+
+/// Receives the configuration; `None` when the other end went away before.
+pub(crate) fn receive_config(channel: &Channel) -> Result<Option<WardenConfig>, Error> {
+    let Some(packet) = channel.receive::<()>().named("receive the configuration")? else { return Ok(None) };
     let file = packet.descriptors.into_iter().next();
     let file = file.ok_or_else(|| Error::Protocol("no configuration came".into()))?;
-    let config: WardenConfig = serde_json::from_reader(File::from(file))
-        .map_err(|error| Error::Protocol(format!("read the configuration: {error}")))?;
-    match Warden::start(&engine, config) {
+    let config = serde_json::from_reader(File::from(file));
+    config.map(Some).map_err(|error| Error::Protocol(format!("read the configuration: {error}")))
+}
+
+/// Serves the engine until it has gone.
+pub(crate) fn run(engine: &Channel, config: WardenConfig) -> Result<(), Error> {
+    match Warden::start(engine, config) {
         Ok(warden) if warden.config.is_survey() => {
             warden.finish();
             Ok(())
@@ -85,6 +112,10 @@ struct Warden<'a> {
     building: HashMap<u64, u64>,
     free_slots: BTreeSet<u32>,
     next_slot: u32,
+    /// Slots of rooms whose end is not verified.
+    held: Vec<Held>,
+    /// Held while uids of its range are given out.
+    _claim: Option<Claim>,
 }
 
 struct Room {
@@ -103,18 +134,28 @@ impl<'a> Warden<'a> {
             });
         }
         let root = identity::has_range();
-        let (cgroups, cgroup, missing_controllers) = start::open_cgroups(config.server_pid);
-        let uids = if root { Uids::range_of(config.server_pid) } else { Uids::Own };
+        let groups = start::open_cgroups(&config);
+        // After the sweep, which may have emptied a range.
+        let claim = if root { Some(Claim::take()?) } else { None };
+        let uids = claim.as_ref().map_or(Uids::Own, |claim| Uids::Range { start: claim.start });
         if config.namespaces && !root {
             identity::enter_own_namespace()?;
         }
-        let mut maps = WorkspaceMaps::default();
+        let mut maps = WorkspaceMaps::of_owner(config.account.unwrap_or(Account::PRIVATE));
         let mapped = config.namespaces && start::can_map(&config.workspaces, uids, &mut maps)?;
         let own_mounts = identity::open_namespace(rustix::process::getpid(), "mnt")?;
-        let (nursery, zygote) = start::nursery(engine, &config, uids, landlock)?;
-        let owner = if root { uids.disk_owner(mapped) } else { rustix::process::getuid().as_raw() };
-        let owner = if root { (owner, owner) } else { (u32::MAX, u32::MAX) };
-        let ready = Ready { owner, separate_uids: mapped, landlock, cgroup, missing_controllers, zygote };
+        let shared = config.account.filter(|_| !mapped);
+        let (nursery, zygote) = start::nursery(engine, &config, uids, shared, landlock)?;
+        let owner = uids.disk_owner(mapped, config.account);
+        let ready = Ready {
+            owner: owner.map_or((u32::MAX, u32::MAX), |owner| (owner.uid, owner.gid)),
+            separate_uids: mapped,
+            landlock,
+            cgroup: groups.version,
+            missing_controllers: groups.missing,
+            swept: groups.swept,
+            zygote,
+        };
         engine.send(&Notice::Ready(ready), &[]).named("answer the engine")?;
         Ok(Self {
             engine,
@@ -123,12 +164,14 @@ impl<'a> Warden<'a> {
             uids,
             mapped,
             maps,
-            cgroups,
+            cgroups: groups.base,
             own_mounts,
             rooms: HashMap::new(),
             building: HashMap::new(),
             free_slots: BTreeSet::new(),
             next_slot: 1,
+            held: Vec::new(),
+            _claim: claim,
         })
     }
 
@@ -209,14 +252,18 @@ impl<'a> Warden<'a> {
         let ordered = self.order_room(number, room, act);
         if ordered.is_err() {
             self.building.remove(&number);
-            self.forget(room);
+            self.forget(room)?;
         }
         ordered
     }
 
     fn order_room(&self, number: u64, room: u64, act: Act) -> Result<(), Error> {
         let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
-        let slot = if self.mapped { home.slot } else { 1 };
+        let slot = match (self.mapped, self.config.account) {
+            (true, _) => home.slot,
+            (false, None) => 1,
+            (false, Some(_)) => identity::SHARED_SLOT,
+        };
         let map = self.config.namespaces.then(|| self.uids.room_map(slot));
         let procs = procs_of(home.group.as_ref())?;
         let borrowed: Vec<_> = procs.iter().map(AsFd::as_fd).collect();
@@ -224,11 +271,12 @@ impl<'a> Warden<'a> {
     }
 
     fn take_slot(&mut self) -> Result<u32, Error> {
+        self.release()?;
         if let Some(slot) = self.free_slots.pop_first() {
             return Ok(slot);
         }
-        if self.next_slot >= RANGE_LENGTH {
-            return Err(Error::Protocol(format!("all {RANGE_LENGTH} uids are in use")));
+        if self.next_slot >= identity::SHARED_SLOT {
+            return Err(Error::Protocol(format!("all {} uids are in use", identity::SHARED_SLOT)));
         }
         self.next_slot += 1;
         Ok(self.next_slot - 1)
@@ -253,7 +301,9 @@ impl<'a> Warden<'a> {
         }
         let path = self.config.workspaces.join(workspace).join("files");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(&path, flags, Mode::empty()).named("open the workspace")?;
+        // The server may have become somebody's tool after it gave up root: no link that it made leads elsewhere.
+        let directory = rustix::fs::openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .named("open the workspace")?;
         let tree = rustix::mount::open_tree(
             &directory,
             "",
@@ -284,10 +334,11 @@ impl<'a> Warden<'a> {
             }
             Notice::Failed { number, .. } => {
                 if let Some(room) = self.building.remove(number) {
-                    self.forget(room);
+                    self.forget(room)?;
                 }
             }
-            Notice::RoomEnded { room } => self.forget(*room),
+            // Told to the engine only after it: what was deleted is gone.
+            Notice::RoomEnded { room } => self.forget(*room)?,
             _ => {}
         }
         self.say(&packet.message, &[])?;
@@ -305,17 +356,6 @@ impl<'a> Warden<'a> {
         }
         let borrowed: Vec<_> = events.iter().map(AsFd::as_fd).collect();
         self.say(&Notice::Done { number }, &borrowed)
-    }
-
-    /// Gives back what a room held. Its processes are gone.
-    fn forget(&mut self, room: u64) {
-        if let Some(Room { slot, group, .. }) = self.rooms.remove(&room) {
-            let removed = group.is_none_or(|group| group.kill_all().is_ok() && group.remove().is_ok());
-            // A uid whose last room is not known to be empty is never given out again.
-            if removed {
-                self.free_slots.insert(slot);
-            }
-        }
     }
 
     fn order(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {

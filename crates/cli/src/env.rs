@@ -16,7 +16,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ),
     ("HOME", "Below it are the directories of the two variables that follow when those are unset."),
     ("XDG_CONFIG_HOME", "Holds `reckon/reckon.toml`; `~/.config` otherwise."),
-    ("XDG_DATA_HOME", "Holds `reckon/`, the sandboxes and sessions; `~/.local/share` otherwise."),
+    (
+        "XDG_DATA_HOME",
+        "Holds `reckon/`, the sandboxes and sessions; `~/.local/share` otherwise, and `/var/lib` for root at home.",
+    ),
     ("XDG_CACHE_HOME", "Holds `reckon/images/`; `~/.cache` otherwise."),
     ("OPENAI_BASE_URL", "An OpenAI-compatible model server, taken when the configuration names none."),
     ("OPENAI_API_KEY", "Its key; alone, it chooses OpenAI."),
@@ -44,6 +47,11 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("TMUX", "Set by tmux, which swallows inline images."),
     ("STY", "Set by screen, which swallows inline images."),
 ];
+
+/// Root's home on every usual system.
+const ROOTS_HOME: &str = "/root";
+/// Where root keeps sandboxes when nothing says otherwise.
+const ROOTS_DATA: &str = "/var/lib/reckon";
 
 /// The environment of the process, as it was at the start.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +115,11 @@ impl Environment {
 
     /// Returns where sandboxes and sessions are kept unless the configuration says otherwise.
     pub(crate) fn data_dir(&self) -> Option<PathBuf> {
+        // Root's home is closed to the account that its server becomes.
+        let is_at_home = self.variable("HOME").is_none_or(|home| home == ROOTS_HOME);
+        if rustix::process::geteuid().is_root() && is_at_home && self.variable("XDG_DATA_HOME").is_none() {
+            return Some(ROOTS_DATA.into());
+        }
         self.base("XDG_DATA_HOME", ".local/share").map(|base| base.join("reckon"))
     }
 
@@ -145,6 +158,11 @@ mod tests {
             environment(&[("HOME", "/home/ada"), ("XDG_DATA_HOME", "/data"), ("XDG_CACHE_HOME", "relative")]);
         assert_eq!(named.data_dir(), Some("/data/reckon".into()));
         assert_eq!(named.images_dir(), Some("/home/ada/.cache/reckon/images".into()));
-        assert_eq!(environment(&[]).data_dir(), None);
+        assert_eq!(environment(&[("XDG_DATA_HOME", "/data")]).data_dir(), Some("/data/reckon".into()));
+        let is_root = rustix::process::geteuid().is_root();
+        let below_home = PathBuf::from(ROOTS_HOME).join(".local/share/reckon");
+        let expected = if is_root { ROOTS_DATA.into() } else { below_home };
+        assert_eq!(environment(&[("HOME", ROOTS_HOME)]).data_dir(), Some(expected));
+        assert_eq!(environment(&[]).data_dir(), is_root.then(|| ROOTS_DATA.into()));
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod attachments;
 mod commands;
 mod config;
+mod descent;
 mod env;
 mod failure;
 mod ground;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     // The warden forks and changes its namespaces, so it must come before any thread and any runtime.
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == "warden") {
-        return warden();
+        return warden(arguments.next().is_some_and(|second| second == "keep"));
     }
     let cli = Cli::parse();
     let environment = Environment::of_process();
@@ -33,11 +34,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn warden() -> ExitCode {
-    match reckon_cage::warden::main() {
+fn warden(keep: bool) -> ExitCode {
+    let (name, ended) =
+        if keep { ("keeper", reckon_cage::keeper::main()) } else { ("warden", reckon_cage::warden::main()) };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("error: the warden: {error}");
+            anstream::eprintln!("error: the {name}: {error}");
             failure::Exit::Failed.into()
         }
     }

@@ -7,15 +7,17 @@ use anyhow::Context as _;
 use reckon_agent::Settings;
 use reckon_model::{ModelConfig, Secret, Selected, Transport};
 use reckon_sandbox::{
-    Engine, EngineConfig, Isolation,
+    Account, Engine, EngineConfig, Isolation, Prepared,
     image::{Image, ImageBuilder},
 };
 
 use crate::{
     config::{Config, Effective, SettingKind as _},
+    descent,
     env::Environment,
     failure::Hinted,
     ground::Ground,
+    interrupts::Interrupts,
     render::{progress::Progress, safe, style},
 };
 
@@ -63,29 +65,70 @@ pub(crate) async fn engine(
     environment: &Environment,
     purpose: Purpose,
 ) -> anyhow::Result<Host> {
-    let sandbox = &effective.config.sandbox;
-    let limits = sandbox.limits();
-    limits.check().context("the limits of [sandbox]")?;
-    announce_isolation(sandbox.isolation);
+    announce_isolation(effective.config.sandbox.isolation);
     let data = data_dir(effective, environment)?;
     let image = image(effective, environment).await?;
     // An engine sweeps its directory when it starts, so that no two may share one.
-    let (ground, pool) = match purpose {
-        Purpose::Serve => (Ground::of_server(&data)?, sandbox.pool),
-        Purpose::OneShot => (Ground::of_command(&data.join("one-shot"))?, 1),
-        Purpose::Bare => (Ground::of_command(&data.join("one-shot"))?, 0),
+    let ground = match purpose {
+        Purpose::Serve => Ground::of_server(&data)?,
+        Purpose::OneShot | Purpose::Bare => Ground::of_command(&descent::place_of_commands(&data))?,
     };
-    let config = EngineConfig {
-        data_dir: ground.path().to_owned(),
+    let config = engine_config(effective, purpose, ground.path().to_owned(), image, None)?;
+    let engine = Engine::start(config).await?;
+    Ok(Host { engine, ground })
+}
+
+/// Starts the engine of a server, which was prepared if the server has given up root.
+pub(crate) async fn server(
+    effective: &Effective,
+    environment: &Environment,
+    prepared: Option<Prepared>,
+) -> anyhow::Result<Host> {
+    let Some(prepared) = prepared else { return engine(effective, environment, Purpose::Serve).await };
+    let ground = Ground::of_server(&data_dir(effective, environment)?)?;
+    let engine = prepared.start().await?;
+    Ok(Host { engine, ground })
+}
+
+/// Returns an engine's configuration. The account is who the server gives root up for.
+pub(crate) fn engine_config(
+    effective: &Effective,
+    purpose: Purpose,
+    data_dir: PathBuf,
+    image: Image,
+    account: Option<Account>,
+) -> anyhow::Result<EngineConfig> {
+    let sandbox = &effective.config.sandbox;
+    let limits = sandbox.limits();
+    limits.check().context("the limits of [sandbox]")?;
+    Ok(EngineConfig {
+        data_dir,
         image,
         isolation: sandbox.isolation,
-        pool,
+        pool: match purpose {
+            Purpose::Serve => sandbox.pool,
+            Purpose::OneShot => 1,
+            Purpose::Bare => 0,
+        },
         max_sandboxes: sandbox.max_sandboxes,
         limits,
         warden: warden()?,
-    };
-    let engine = Engine::start(config).await?;
-    Ok(Host { engine, ground })
+        account,
+    })
+}
+
+/// Returns the image without a thread that stays: built, if need be, on a runtime of its own.
+pub(crate) fn image_now(effective: &Effective, environment: &Environment) -> anyhow::Result<Image> {
+    if let Some(image) = image_builder(effective, environment)?.open() {
+        return Ok(image);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    // Dropped here, it waits for the threads that it had.
+    runtime.block_on(async {
+        let mut interrupts = Interrupts::take()?;
+        interrupts.or_give_up(image(effective, environment)).await
+    })
 }
 
 /// Returns the image, and builds it under a progress bar if it is not built.

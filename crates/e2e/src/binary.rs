@@ -52,7 +52,11 @@ impl Place {
     /// Makes an empty place.
     #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary directory") }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        // A server that gives up root has to reach its data in it.
+        let passable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(dir.path(), passable).expect("chmod");
+        Self { dir }
     }
 
     /// Makes an empty place for a test that runs code in rooms, or reports that this host cannot.

@@ -4,6 +4,7 @@
 //! ours, so that any of them can take it as a dev-dependency without a cycle.
 
 pub mod binary;
+pub mod serving;
 mod skip;
 
 pub use skip::skip;

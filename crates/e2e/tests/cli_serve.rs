@@ -1,71 +1,9 @@
 //! `reckon serve` as a process: its first lines, a request, its end.
 
-use std::{
-    collections::BTreeSet,
-    io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
-    net::TcpStream,
-    process::{Child, ChildStderr},
+use reckon_e2e::{
+    binary::{Place, assert_gone},
+    serving::Serving,
 };
-
-use reckon_e2e::binary::{Place, assert_gone, descendants, signal};
-
-/// A running server.
-struct Serving {
-    child: Child,
-    stderr: Lines<BufReader<ChildStderr>>,
-    /// The lines before it was ready.
-    said: String,
-    address: String,
-}
-
-impl Serving {
-    /// Starts a server on a free port and waits for its line.
-    fn start(place: &Place, arguments: &[&str]) -> Self {
-        let mut command = place.reckon(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.args(arguments).spawn().expect("starts");
-        let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let mut said = String::new();
-        let mut address = None;
-        for line in stderr.by_ref().map_while(Result::ok) {
-            address = line.strip_prefix("listening on http://").map(str::to_owned);
-            if address.is_some() {
-                break;
-            }
-            said.push_str(&line);
-            said.push('\n');
-        }
-        let Some(address) = address else {
-            let status = child.wait().expect("ends");
-            panic!("it ended before it listened: {status}: {said}");
-        };
-        Self { child, stderr, said, address }
-    }
-
-    /// Posts a prompt to `/run` and returns the whole answer, head and body.
-    fn run(&self, prompt: &str) -> String {
-        let body = serde_json::json!({"input": prompt}).to_string();
-        let mut stream = TcpStream::connect(&self.address).expect("connects");
-        write!(
-            stream,
-            "POST /run HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )
-        .expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        answer
-    }
-
-    /// Ends the server by a signal; returns its exit code and the processes it had.
-    fn end(mut self, name: &str) -> (Option<i32>, BTreeSet<(u32, u64)>) {
-        let below = descendants(self.child.id());
-        signal(&self.child, name);
-        // Read to the end, so that its last lines never block it.
-        self.stderr.by_ref().map_while(Result::ok).for_each(drop);
-        (self.child.wait().expect("ends").code(), below)
-    }
-}
 
 #[test]
 fn a_server_says_what_it_is_answers_and_leaves_nothing() {

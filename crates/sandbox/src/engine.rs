@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reckon_cage::message::Ready;
+use reckon_cage::{Account, message::Ready};
 use reckon_protocol::{Limits, SandboxId};
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -22,9 +22,9 @@ use crate::{
     lock::lock,
     pool::Pool,
     sandbox::Sandbox,
-    start,
+    start::{self, Prepared},
     trash::Trash,
-    warden::Warden,
+    warden::{Source, Warden},
 };
 
 /// How often expired sandboxes are looked for.
@@ -57,6 +57,9 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// The program and its leading arguments that become the warden (this binary, hidden command).
     pub warden: Vec<OsString>,
+    /// Who the server becomes between [`Engine::prepare`] and [`Prepared::start`], to give up root; only in the tier
+    /// [`Isolation::Room`]. `None` where it keeps the uid that it was started with.
+    pub account: Option<Account>,
 }
 
 /// What the maker of a sandbox may choose.
@@ -113,18 +116,30 @@ pub async fn survey(
     directory: &std::path::Path,
     isolation: Isolation,
 ) -> Result<Vec<Check>, EngineError> {
-    let (warden, ready) = Warden::start(warden, &start::survey_config(directory, isolation)).await?;
+    let source = Source::Program(warden.to_owned(), start::survey_config(directory, isolation));
+    let (warden, ready) = Warden::start(source, isolation == Isolation::Room).await?;
     warden.stop().await;
-    Ok(checks::of_engine(isolation, &ready))
+    Ok(checks::of_engine(isolation, None, &ready, 0))
 }
 
 impl Engine {
     /// Starts the warden, the zygote and the pool. Returns once a context can be made.
     pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
-        config.limits.check()?;
-        let directory = start::directories(&config)?;
-        let warden_config = start::warden_config(&config, &directory)?;
-        let (warden, ready) = Warden::start(&config.warden, &warden_config).await?;
+        Self::prepare(config)?.start().await
+    }
+
+    /// Does what needs the rights that the server was started with and no runtime; for a server that gives up root
+    /// before it goes on.
+    pub fn prepare(config: EngineConfig) -> Result<Prepared, EngineError> {
+        Prepared::new(config)
+    }
+
+    pub(crate) async fn begin(
+        config: EngineConfig,
+        directory: PathBuf,
+        source: Source,
+    ) -> Result<Self, EngineError> {
+        let (warden, ready) = Warden::start(source, config.isolation == Isolation::Room).await?;
         let trash = match Trash::start(&config.data_dir, &directory) {
             Ok(trash) => Arc::new(trash),
             Err(error) => {
@@ -199,7 +214,12 @@ impl Engine {
     pub fn report(&self) -> EngineReport {
         EngineReport {
             isolation: self.0.config.isolation,
-            checks: checks::of_engine(self.0.config.isolation, &self.0.ready),
+            checks: checks::of_engine(
+                self.0.config.isolation,
+                self.0.config.account,
+                &self.0.ready,
+                self.0.warden.held_uids(),
+            ),
             sandboxes: lock(&self.0.sandboxes).by_id.len(),
             pooled: self.0.pool.waiting(),
             image: format!("{} (Python {})", self.0.config.image.id, self.0.config.image.version),

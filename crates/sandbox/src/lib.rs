@@ -12,6 +12,7 @@ pub mod files;
 mod frames;
 pub mod image;
 mod lock;
+pub mod modes;
 mod pool;
 mod room;
 mod run;
@@ -27,4 +28,6 @@ pub use engine::{Engine, EngineConfig, EngineReport, Isolation, SandboxSpec, sur
 pub use error::EngineError;
 pub use execution::{Execute, Execution};
 pub use files::{Listing, RelativePath, WorkspaceFile};
+pub use reckon_cage::Account;
 pub use sandbox::Sandbox;
+pub use start::Prepared;

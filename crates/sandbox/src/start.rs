@@ -9,10 +9,14 @@ use std::{
 use reckon_cage::message::{Program, WardenConfig};
 
 use crate::{
-    engine::{EngineConfig, Isolation},
+    engine::{Engine, EngineConfig, Isolation},
     error::EngineError,
     visible,
+    warden::{Keeper, Source},
 };
+
+/// The directory of all sandboxes, below the data directory.
+const SANDBOXES: &str = "sandboxes";
 
 /// The Python that lives inside, embedded: name and source.
 const PYTHON: [(&str, &str); 10] = [
@@ -28,9 +32,45 @@ const PYTHON: [(&str, &str); 10] = [
     ("reckon_values.py", include_str!("../../../python/reckon_values.py")),
 ];
 
+/// An engine that has all it needs of the rights its server was started with, and has no warden yet.
+#[derive(Debug)]
+pub struct Prepared {
+    config: EngineConfig,
+    /// Holds the sandboxes' directories.
+    directory: PathBuf,
+    source: Source,
+}
+
+impl Prepared {
+    pub(crate) fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        config.limits.check()?;
+        if config.account.is_none() {
+            let directory = directories(&config)?;
+            let source = Source::Program(config.warden.clone(), warden_config(&config, &directory)?);
+            return Ok(Self { config, directory, source });
+        }
+        // What stands in the account's directory is its own: root makes and follows nothing there.
+        let data = config.data_dir.canonicalize().map_err(|source| EngineError::Io {
+            act: format!("resolve {}", config.data_dir.display()),
+            source,
+        })?;
+        let directory = data.join(SANDBOXES);
+        let source = Source::Keeper(Keeper::start(&config.warden, &warden_config(&config, &directory)?)?);
+        Ok(Self { config, directory, source })
+    }
+
+    /// Starts the warden, the zygote and the pool. Returns once a context can be made.
+    pub async fn start(self) -> Result<Engine, EngineError> {
+        if self.config.account.is_some() {
+            directories(&self.config)?;
+        }
+        Engine::begin(self.config, self.directory, self.source).await
+    }
+}
+
 /// Makes the data directory and the one that holds sandboxes. Returns the latter.
 pub(crate) fn directories(config: &EngineConfig) -> Result<PathBuf, EngineError> {
-    let sandboxes = config.data_dir.join("sandboxes");
+    let sandboxes = config.data_dir.join(SANDBOXES);
     // Nobody but the owner may pass; rooms get their part by descriptor. Without rooms code of another uid must pass.
     let passable = config.isolation == Isolation::Process && reckon_cage::gives_out_uids();
     DirBuilder::new()
@@ -87,6 +127,7 @@ pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<W
         zygote: zygote(config, &own, &python),
         own,
         server_pid: std::process::id(),
+        account: config.account,
     })
 }
 
@@ -100,6 +141,7 @@ pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenCon
         zygote: Program { arguments: Vec::new(), environment: Vec::new() },
         own: directory.to_owned(),
         server_pid: std::process::id(),
+        account: None,
     }
 }
 

@@ -1,22 +1,22 @@
 //! The engine's end of the warden: starts it, sends it acts, hears how contexts and rooms end. One that dies is
 //! started again; its rooms are gone then, and sandboxes get new ones when they are used next.
 
+mod keeper;
 mod process;
 
 use std::{
     collections::HashMap,
-    ffi::OsString,
     os::fd::{BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use reckon_cage::{
     channel,
-    message::{Act, Ending, Notice, Ready, Request, WardenConfig},
+    message::{Act, Ending, Notice, Ready, Request},
 };
 use tokio::{
     io::Interest,
@@ -27,7 +27,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{error::EngineError, lock::lock};
+pub(crate) use keeper::Keeper;
 use process::Process;
+pub(crate) use process::Source;
 
 /// Requests under way at once: what waits beyond them waits here, not in socket buffers that could fill both ways.
 const IN_FLIGHT: usize = 32;
@@ -64,8 +66,9 @@ pub(crate) struct Warden(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    program: Vec<OsString>,
-    config: WardenConfig,
+    source: Source,
+    /// Uids that are given to nobody, because the end of their last room is not verified.
+    held: AtomicUsize,
     numbers: AtomicU64,
     slots: Arc<Semaphore>,
     stand_ins: StandIns,
@@ -96,20 +99,17 @@ struct Asked {
 }
 
 impl Warden {
-    /// Starts the program and waits until rooms can be made.
-    pub(crate) async fn start(
-        program: &[OsString],
-        config: &WardenConfig,
-    ) -> Result<(Self, Ready), EngineError> {
-        let (process, ready) = Process::start(program, config).await?;
+    /// Starts a warden and waits until rooms can be made, which have namespaces or not.
+    pub(crate) async fn start(source: Source, namespaces: bool) -> Result<(Self, Ready), EngineError> {
+        let (process, ready) = Process::start(&source).await?;
         let (abandoned, rooms) = mpsc::unbounded_channel();
         let socket = Some(Arc::clone(&process.socket));
         let inner = Arc::new(Inner {
-            program: program.to_owned(),
-            config: config.clone(),
+            source,
+            held: AtomicUsize::new(0),
             numbers: AtomicU64::new(1),
             slots: Arc::new(Semaphore::new(IN_FLIGHT)),
-            stand_ins: StandIns::of(&ready, config.namespaces),
+            stand_ins: StandIns::of(&ready, namespaces),
             state: Mutex::new(State { socket, ..State::default() }),
             alive: watch::Sender::new(true),
             abandoned,
@@ -126,6 +126,11 @@ impl Warden {
     /// Returns a number that no room, context or request has had.
     pub(crate) fn number(&self) -> u64 {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns how many uids are held back.
+    pub(crate) fn held_uids(&self) -> usize {
+        self.0.held.load(Ordering::Relaxed)
     }
 
     /// Returns what rlimits stand in for.
@@ -223,6 +228,9 @@ impl Warden {
         for task in tasks {
             let _ = task.await;
         }
+        if let Source::Keeper(keeper) = &self.0.source {
+            keeper.end().await;
+        }
     }
 }
 
@@ -239,6 +247,8 @@ async fn supervise(warden: Warden, mut process: Process) {
         // Whoever waits learns it by the dropped senders.
         *lock(&inner.state) = State::default();
         process.finish().await;
+        // The next warden has a range of its own.
+        inner.held.store(0, Ordering::Relaxed);
         if inner.stopping.is_cancelled() {
             return;
         }
@@ -252,7 +262,7 @@ async fn supervise(warden: Warden, mut process: Process) {
 
 async fn start_again(inner: &Inner) -> Process {
     loop {
-        match Process::start(&inner.program, &inner.config).await {
+        match Process::start(&inner.source).await {
             Ok((process, _)) => return process,
             Err(error) => tracing::error!(%error, "start the warden again"),
         }
@@ -301,6 +311,14 @@ async fn hear(inner: &Inner, socket: &UnixStream) {
             Notice::RoomEnded { room } => {
                 if let Some(sender) = state.rooms.remove(&room) {
                     let _ = sender.send(());
+                }
+            }
+            Notice::Quarantine { held, message } => {
+                inner.held.store(held, Ordering::Relaxed);
+                if let Some(left) = message {
+                    tracing::error!(held, %left, "a room did not end; its uid is held back");
+                } else {
+                    tracing::info!(held, "what was left of a room is gone");
                 }
             }
             Notice::ZygoteEnded { message } => tracing::warn!(%message, "the zygote was restarted"),

@@ -61,19 +61,36 @@ pub struct Server {
 }
 
 impl Server {
-    /// Checks the configuration and binds the address. Callers queue up from then on.
-    pub async fn bind(config: ServerConfig, served: ServedModel) -> Result<Self, ServeError> {
+    /// Listens on the configured address, without a runtime: a port below 1024 is taken while the process has the right
+    /// to. Callers queue up from then on.
+    pub fn listen(config: &ServerConfig) -> Result<std::net::TcpListener, ServeError> {
         let address = config.listen;
-        if !address.ip().is_loopback() {
-            if config.keys.is_empty() {
-                return Err(ServeError::KeyNeeded(address));
-            }
-            if served.speaker == Speaker::DemoByDefault {
-                return Err(ServeError::ModelNeeded(address));
-            }
+        if !address.ip().is_loopback() && config.keys.is_empty() {
+            return Err(ServeError::KeyNeeded(address));
+        }
+        std::net::TcpListener::bind(address).map_err(|source| ServeError::Bind { address, source })
+    }
+
+    /// Checks the configuration and listens on its address. Within a runtime, like [`Server::on`].
+    #[expect(clippy::unused_async, reason = "it registers the listener with the runtime that polls it")]
+    pub async fn bind(config: ServerConfig, served: ServedModel) -> Result<Self, ServeError> {
+        let listener = Self::listen(&config)?;
+        Self::on(listener, config, served)
+    }
+
+    /// Takes over the listener of the configured address.
+    pub fn on(
+        listener: std::net::TcpListener,
+        config: ServerConfig,
+        served: ServedModel,
+    ) -> Result<Self, ServeError> {
+        let address = config.listen;
+        if !address.ip().is_loopback() && served.speaker == Speaker::DemoByDefault {
+            return Err(ServeError::ModelNeeded(address));
         }
         let failed = |source| ServeError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { config, served, listener, address })
     }

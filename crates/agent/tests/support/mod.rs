@@ -39,6 +39,7 @@ impl House {
             max_sandboxes: 64,
             limits: Limits::default(),
             warden: vec![warden().into()],
+            account: None,
         };
         change(&mut config);
         match Engine::start(config).await {

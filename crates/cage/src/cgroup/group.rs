@@ -246,6 +246,11 @@ impl Group {
         self.node.remove()
     }
 
+    /// Removes the group if nothing is in it; false, without waiting, where something is.
+    pub fn remove_if_empty(&self) -> Result<bool, CgroupError> {
+        self.node.remove_if_empty()
+    }
+
     /// Returns the (first) directory of the group, for messages.
     pub fn path(&self) -> &Path {
         self.node.path()

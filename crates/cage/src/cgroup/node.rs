@@ -216,6 +216,18 @@ impl Node {
         self.directories().try_for_each(|directory| remove_directory(directory, &mut patience))
     }
 
+    /// Removes the directories if nothing is in them; false, without waiting, where something is.
+    pub(super) fn remove_if_empty(&self) -> Result<bool, CgroupError> {
+        for directory in self.directories() {
+            match rustix::fs::rmdir(directory) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(rustix::io::Errno::BUSY) => return Ok(false),
+                Err(errno) => return Err(CgroupError::io("rmdir", directory, errno)),
+            }
+        }
+        Ok(true)
+    }
+
     /// Kills and removes the group with all that is below it, deepest first.
     pub(super) fn remove_tree(&self) -> Result<(), CgroupError> {
         // Rooms have no groups of their own today; the depth is bounded by what the kernel's tree has.

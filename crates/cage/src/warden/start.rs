@@ -16,6 +16,7 @@ use rustix::{
 
 use super::nursery::{self, Nursery};
 use crate::{
+    account::Account,
     cgroup::{Base, BaseRequest, ControllerReport, ControllerState, Hierarchy, Systemd},
     channel::Channel,
     embedded,
@@ -63,6 +64,7 @@ pub(super) fn nursery(
     engine: &Channel,
     config: &WardenConfig,
     uids: Uids,
+    shared: Option<Account>,
     landlock: u32,
 ) -> Result<(Inside, serde_json::Value), Error> {
     let parts = if config.namespaces { root::detach(&config.visible)? } else { Vec::new() };
@@ -92,8 +94,8 @@ pub(super) fn nursery(
             let inside = Inside { channel: ours, pidfd };
             drop((gate_reader, theirs, parts));
             if config.namespaces {
-                let map = uids.zygote_map();
-                identity::write_maps(pid, &map, &map)?;
+                let (uid_map, gid_map) = uids.zygote_maps(shared);
+                identity::write_maps(pid, &uid_map, &gid_map)?;
             }
             gate_writer.write_all(b"1").named("open the nursery's gate")?;
             let hello = await_nursery(engine, &inside.channel)?;
@@ -226,24 +228,47 @@ pub(super) fn can_map(workspaces: &Path, uids: Uids, maps: &mut WorkspaceMaps) -
     Ok(sys::set_mount(tree.as_fd(), change).is_ok())
 }
 
-type Missing = Vec<(String, String, String)>;
+/// The rooms' cgroups, and what is to be said of them.
+pub(super) struct Groups {
+    pub(super) base: Option<Base>,
+    pub(super) version: String,
+    pub(super) missing: Vec<(String, String, String)>,
+    pub(super) swept: Vec<String>,
+}
 
 /// Makes the parent of the rooms' cgroups. Where that is impossible rlimits are what is left, and it is said.
-pub(super) fn open_cgroups(server_pid: u32) -> (Option<Base>, String, Missing) {
-    let family = [server_pid, std::process::id()];
+pub(super) fn open_cgroups(config: &WardenConfig) -> Groups {
+    let mut family = vec![config.server_pid, std::process::id()];
+    if config.account.is_some() {
+        // The keeper stands in the server's group too, and on v2 must not stay there.
+        family.extend(
+            rustix::process::getppid().and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()),
+        );
+    }
     let request = BaseRequest { label: "rooms", family: &family, systemd: Systemd::of_caller() };
     match Hierarchy::detect().and_then(|hierarchy| hierarchy.open_base(&request)) {
-        Ok(base) => {
-            // What a dead server left is in nobody's way; a failure to remove it is no reason not to start.
-            let _ = base.sweep();
-            let missing = base.reports().iter().filter_map(missing_controller).collect();
-            let version = base.version().to_string();
-            (Some(base), version, missing)
-        }
+        Ok(base) => Groups {
+            version: base.version().to_string(),
+            missing: base.reports().iter().filter_map(missing_controller).collect(),
+            swept: sweep(&base),
+            base: Some(base),
+        },
         Err(error) => {
             let missing = ["memory", "pids"].map(|name| (name.to_owned(), error.to_string(), String::new()));
-            (None, "none".into(), missing.into())
+            Groups { base: None, version: "none".into(), missing: missing.into(), swept: Vec::new() }
         }
+    }
+}
+
+/// Removes what dead servers left. A failure is no reason not to start, but it is told.
+fn sweep(base: &Base) -> Vec<String> {
+    match base.sweep() {
+        Ok(swept) => {
+            let removed = swept.removed.iter().map(|name| format!("removed {name}"));
+            let failed = swept.failures.iter().map(|error| format!("not removed: {error}"));
+            removed.chain(failed).collect()
+        }
+        Err(error) => vec![format!("not swept: {error}")],
     }
 }
 

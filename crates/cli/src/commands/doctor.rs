@@ -1,18 +1,26 @@
 //! `reckon doctor`: what this host offers, what is missing and how to mend it.
 
-use std::{fmt::Write as _, fs, io::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use clap::Args;
 use reckon_model::Provider;
 use reckon_protocol::Status;
-use reckon_sandbox::{Check, CheckState, Engine, EngineError, Execute, SandboxSpec, image::find_python};
+use reckon_sandbox::{
+    Account, Check, CheckState, Engine, EngineError, Execute, SandboxSpec, image::find_python, modes,
+};
 use serde_json::json;
 
 use crate::{
     args::{ImageOptions, ModelOptions, SandboxOptions},
     commands::Call,
     config::{Effective, Flags},
+    descent,
     failure::{Exit, hints},
     interrupts::Interrupts,
     render::style,
@@ -27,6 +35,9 @@ pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Print the table of modes instead, as Markdown: what each wall needs and what takes its place.
+    #[arg(long, conflicts_with = "json")]
+    modes: bool,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -40,6 +51,10 @@ const TRIAL: &str = "trial run";
 
 /// Runs the command.
 pub(crate) fn run(doctor: &Doctor, call: &Call) -> anyhow::Result<Exit> {
+    if doctor.modes {
+        anstream::stdout().write_all(modes::markdown().as_bytes()).context("write to stdout")?;
+        return Ok(Exit::Success);
+    }
     let mut flags = Flags::default();
     doctor.model.flags(&mut flags, &call.environment)?;
     doctor.sandbox.flags(&mut flags);
@@ -72,9 +87,29 @@ async fn examine(effective: &Effective, call: &Call) -> anyhow::Result<(Vec<Chec
             image.mend.clone().or_else(|| data.mend.clone()),
         )],
     };
+    if let Ok(data) = start::data_dir(effective, &call.environment) {
+        server_uid(&mut checks, descent::outlook(effective, &data));
+    }
     let can_run = checks.iter().any(|check| check.name == TRIAL && check.state == CheckState::Works);
     checks.extend([image, data, model(effective, call).await]);
     Ok((checks, can_run))
+}
+
+/// Says of the server's uid what a server would come to, since this command is none.
+fn server_uid(checks: &mut [Check], outlook: Option<Result<Account, PathBuf>>) {
+    let found = checks.iter_mut().find(|check| check.name == "server uid");
+    let (Some(check), Some(outlook)) = (found, outlook) else { return };
+    *check = match outlook {
+        Ok(Account { uid, .. }) => {
+            let detail = format!("`reckon serve` gives root up and becomes uid {uid}");
+            self::check("server uid", CheckState::Works, detail, None)
+        }
+        Err(closed) => {
+            let detail = format!("`reckon serve` keeps root: its account may not pass {}", closed.display());
+            let mend = "name another directory with `--data /var/lib/reckon`".to_owned();
+            self::check("server uid", CheckState::Degraded, detail, Some(mend))
+        }
+    };
 }
 
 async fn image(effective: &Effective, call: &Call) -> anyhow::Result<Check> {

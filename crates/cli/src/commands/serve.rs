@@ -13,9 +13,10 @@ use crate::{
     args::{ImageOptions, ModelOptions, SandboxOptions},
     commands::Call,
     config::{Config, Flags, parse_address},
+    descent,
     failure::Exit,
     interrupts::Interrupts,
-    start::{self, Purpose},
+    start,
 };
 
 /// Serves `POST /run`, the native API and the page at `/`, until Ctrl-C or SIGTERM.
@@ -48,12 +49,15 @@ pub(crate) fn run(serve: &Serve, call: &Call) -> anyhow::Result<Exit> {
     let effective = call.effective(flags)?;
     let config = server_config(&effective.config)?;
 
+    // Bound before the engine starts: a taken port is told at once, and early callers queue.
+    let listener = Server::listen(&config)?;
+    let prepared = descent::descend(&effective, &call.environment)?;
+
     start::block_on(async {
         let mut interrupts = Interrupts::take()?;
         let selected = interrupts.or_give_up(start::model(&effective, &call.environment)).await?;
-        // Bound before the engine starts: a taken port is told at once, and early callers queue.
-        let server = Server::bind(config, served(&selected)).await?;
-        let starting = start::engine(&effective, &call.environment, Purpose::Serve);
+        let server = Server::on(listener, config, served(&selected))?;
+        let starting = start::server(&effective, &call.environment, prepared);
         let host = interrupts.or_give_up(starting).await?;
         start::announce_model(&selected);
         announce_engine(&host.engine);

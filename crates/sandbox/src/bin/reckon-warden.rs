@@ -1,9 +1,11 @@
-//! The warden as a program of its own, for this crate's tests. What is shipped is `reckon warden`.
+//! The warden and the keeper as a program of its own, for this crate's tests. What is shipped is
+//! `reckon warden`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match reckon_cage::warden::main() {
+    let keep = std::env::args_os().nth(1).is_some_and(|argument| argument == "keep");
+    match if keep { reckon_cage::keeper::main() } else { reckon_cage::warden::main() } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The engine that started it inherits its own stderr to it; nobody else listens.

@@ -13,8 +13,10 @@ use reckon_cage::{
     channel::{self, Channel, Packet},
     message::{Notice, Ready, WardenConfig},
 };
+use rustix::event::{PollFd, PollFlags};
 use tokio::{io::Interest, net::UnixStream, time::Instant};
 
+use super::keeper::Keeper;
 use crate::error::EngineError;
 
 /// How long a warden may take to clean up when it was told to end, before it is killed.
@@ -24,28 +26,51 @@ const LAST_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a zygote may take to import everything on a slow disk.
 const START: Duration = Duration::from_secs(120);
 
+/// Where wardens come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// This process starts the program, and tells each warden its configuration.
+    Program(Vec<OsString>, WardenConfig),
+    /// The keeper starts them, with the configuration that it has.
+    Keeper(Keeper),
+}
+
 /// A running warden. Dropping it closes nothing that a clone of its socket holds open: call [`Process::finish`].
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) socket: Arc<UnixStream>,
-    child: Child,
+    body: Body,
+}
+
+/// The process as this one can see and end it.
+#[derive(Debug)]
+enum Body {
+    Child(Child),
+    /// The keeper's child. It is no longer ours to signal.
+    Kept(OwnedFd, Keeper),
 }
 
 impl Process {
-    /// Starts the program and waits until rooms can be made.
-    pub(super) async fn start(
-        program: &[OsString],
-        config: &WardenConfig,
-    ) -> Result<(Self, Ready), EngineError> {
+    /// Starts a warden and waits until rooms can be made.
+    pub(super) async fn start(source: &Source) -> Result<(Self, Ready), EngineError> {
         let (ours, theirs) = Channel::pair().map_err(|source| EngineError::io("socketpair", source))?;
-        let document = document(config)?;
-        ours.send(&(), &[document.as_fd()])
-            .map_err(|source| EngineError::io("configure the warden", source))?;
+        if let Source::Program(_, config) = source {
+            configure(&ours, config)?;
+        }
         let socket =
             register(ours).map_err(|source| EngineError::io("register the warden's socket", source))?;
-        let process = Self { child: spawn(program, theirs)?, socket: Arc::new(socket) };
+        let body = match source {
+            Source::Program(program, _) => Body::Child(spawn(program, theirs)?),
+            Source::Keeper(keeper) => Body::Kept(keeper.start_warden(theirs).await?, keeper.clone()),
+        };
+        let process = Self { body, socket: Arc::new(socket) };
         match tokio::time::timeout(START, process.first_word()).await {
-            Ok(Ok(ready)) => Ok((process, ready)),
+            Ok(Ok(ready)) => {
+                for line in &ready.swept {
+                    tracing::info!("what a dead warden left: {line}");
+                }
+                Ok((process, ready))
+            }
             Ok(Err(error)) => {
                 process.finish().await;
                 Err(error)
@@ -75,26 +100,49 @@ impl Process {
     /// Returns when the process has ended; one that does not end by itself is killed, and its rooms with it.
     pub(super) async fn finish(mut self) {
         self.dismiss();
-        if self.reaped_within(PATIENCE).await {
+        if within(PATIENCE, || self.body.has_ended()).await {
             return;
         }
         tracing::error!("the warden did not end and is killed");
-        let _ = self.child.kill();
-        self.reaped_within(LAST_PATIENCE).await;
-    }
-
-    async fn reaped_within(&mut self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let mut pause = Duration::from_millis(1);
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if Instant::now() > deadline {
-                return false;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(50));
+        match &mut self.body {
+            Body::Child(child) => drop(child.kill()),
+            Body::Kept(_, keeper) => keeper.kill_warden().await,
         }
-        true
+        within(LAST_PATIENCE, || self.body.has_ended()).await;
     }
+}
+
+impl Body {
+    fn has_ended(&mut self) -> bool {
+        match self {
+            Self::Child(child) => !matches!(child.try_wait(), Ok(None)),
+            Self::Kept(pidfd, _) => {
+                let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+                let mut look = [PollFd::new(pidfd, PollFlags::IN)];
+                !matches!(rustix::event::poll(&mut look, Some(&now)), Ok(0))
+            }
+        }
+    }
+}
+
+/// Waits until something holds; false where it does not within `patience`.
+pub(super) async fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(1);
+    while !holds() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+    true
+}
+
+/// Sends a configuration, which the other end reads first.
+pub(super) fn configure(channel: &Channel, config: &WardenConfig) -> Result<(), EngineError> {
+    let document = document(config)?;
+    channel.send(&(), &[document.as_fd()]).map_err(|source| EngineError::io("configure the warden", source))
 }
 
 /// Receives what the warden says; `None` when it has closed its end. Cancel-safe.
@@ -125,7 +173,7 @@ fn register(channel: Channel) -> std::io::Result<UnixStream> {
     UnixStream::from_std(socket)
 }
 
-fn spawn(program: &[OsString], socket: Channel) -> Result<Child, EngineError> {
+pub(super) fn spawn(program: &[OsString], socket: Channel) -> Result<Child, EngineError> {
     let (executable, arguments) = program
         .split_first()
         .ok_or_else(|| EngineError::Warden("no program is named for the warden".into()))?;

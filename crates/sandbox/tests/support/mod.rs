@@ -45,6 +45,7 @@ impl House {
             max_sandboxes: 64,
             limits: Limits::default(),
             warden: vec![env!("CARGO_BIN_EXE_reckon-warden").into()],
+            account: None,
         }
     }
 
@@ -70,6 +71,12 @@ impl House {
     pub fn lacks(&self, name: &str) -> bool {
         let checks = self.engine.report().checks;
         checks.iter().any(|check| check.name == name && check.state != reckon_sandbox::CheckState::Works)
+    }
+
+    /// Returns whether sandboxes share one host uid here.
+    pub fn lacks_own_uids(&self) -> bool {
+        let mode = self.engine.report().checks.into_iter().find(|check| check.name == "mode");
+        !mode.unwrap().detail.starts_with("root;")
     }
 
     pub async fn close(self) {
