@@ -65,7 +65,7 @@ class Walls:
         with open(os.path.join(directory, "seccomp.bpf"), "rb") as file:
             self.filter = file.read()
         # PyDLL keeps the interpreter's lock across the calls: the child must come back holding it.
-        library = ctypes.PyDLL(os.path.join(directory, "enter.so"))
+        self.library = library = ctypes.PyDLL(os.path.join(directory, "enter.so"))
         self.fork = library.reckon_fork
         self.fork.restype = ctypes.c_int64
         self.fork.argtypes = [ctypes.c_int64, ctypes.c_int64]
@@ -123,8 +123,10 @@ def main():
     channel = socket.socket(fileno=int(os.environ.pop("RECKON_CHANNEL")))
     sys.path.insert(0, directory)
     scratch = use_scratch(own_files)
+    is_sealed = os.environ.pop("RECKON_HEAP", "sealed") != "plain"
     try:
         import reckon_driver
+        import reckon_heap
 
         hello = reckon_driver.prepare()
         walls = Walls(own_files)
@@ -142,6 +144,8 @@ def main():
     # What lives now lives in every child: never look at it again, so that its pages stay shared.
     gc.collect()
     gc.freeze()
+    configured = {"state": "plain", "configured": True, "why": "the configuration asks for it"}
+    hello["heap"] = reckon_heap.seal(walls.library) if is_sealed else configured
     channel.send(json.dumps({"ready": hello}).encode())
     serve(channel, walls, own_pid_namespace, reckon_driver)
 

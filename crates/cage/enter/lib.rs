@@ -3,6 +3,8 @@
 //! list of kernel acts, and its order is the documentation (DESIGN §4, hardening sheet §2.1).
 #![no_std]
 
+mod heap;
+
 use core::arch::asm;
 
 /// What the child needs to enter a room; laid out for `ctypes.Structure`, every field 64 bits.
@@ -277,6 +279,9 @@ mod ns {
 mod nr {
     pub(crate) const WRITE: usize = 1;
     pub(crate) const CLOSE: usize = 3;
+    pub(crate) const MMAP: usize = 9;
+    pub(crate) const RT_SIGPROCMASK: usize = 14;
+    pub(crate) const PWRITE64: usize = 18;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const CLONE: usize = 56;
     pub(crate) const KILL: usize = 62;
@@ -293,6 +298,7 @@ mod nr {
     pub(crate) const PRLIMIT64: usize = 302;
     pub(crate) const SETNS: usize = 308;
     pub(crate) const SECCOMP: usize = 317;
+    pub(crate) const MEMFD_CREATE: usize = 319;
     pub(crate) const CLOSE_RANGE: usize = 436;
     pub(crate) const LANDLOCK_CREATE_RULESET: usize = 444;
     pub(crate) const LANDLOCK_ADD_RULE: usize = 445;

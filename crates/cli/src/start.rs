@@ -79,6 +79,7 @@ pub(crate) async fn engine(
         data_dir: ground.path().to_owned(),
         image,
         isolation: sandbox.isolation,
+        heap: sandbox.heap,
         pool,
         max_sandboxes: sandbox.max_sandboxes,
         limits,

@@ -40,6 +40,26 @@ pub enum Isolation {
     Process,
 }
 
+/// How contexts are forked from the zygote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heap {
+    /// From memory that was moved into a sealed memory file once (ADR 0007): less to copy, and shared until written.
+    Sealed,
+    /// As `fork` has always done it, which works everywhere.
+    Plain,
+}
+
+impl Heap {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// What an engine needs to start.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -49,6 +69,8 @@ pub struct EngineConfig {
     pub image: Image,
     /// The strength of the walls.
     pub isolation: Isolation,
+    /// How contexts are forked.
+    pub heap: Heap,
     /// Rooms with a warm context kept ready.
     pub pool: usize,
     /// Sandboxes that may live at once.

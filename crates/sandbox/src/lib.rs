@@ -22,7 +22,7 @@ mod visible;
 mod warden;
 
 pub use checks::{Check, CheckState};
-pub use engine::{Engine, EngineConfig, EngineReport, Isolation, SandboxSpec, survey};
+pub use engine::{Engine, EngineConfig, EngineReport, Heap, Isolation, SandboxSpec, survey};
 pub use error::EngineError;
 pub use execution::{Execute, Execution};
 pub use files::{RelativePath, WorkspaceFile};

@@ -15,11 +15,12 @@ use crate::{
 };
 
 /// The Python that lives inside, embedded: name and source.
-const PYTHON: [(&str, &str); 8] = [
+const PYTHON: [(&str, &str); 9] = [
     ("reckon_zygote.py", include_str!("../../../python/reckon_zygote.py")),
     ("reckon_driver.py", include_str!("../../../python/reckon_driver.py")),
     ("reckon_channel.py", include_str!("../../../python/reckon_channel.py")),
     ("reckon_figures.py", include_str!("../../../python/reckon_figures.py")),
+    ("reckon_heap.py", include_str!("../../../python/reckon_heap.py")),
     ("reckon_shell.py", include_str!("../../../python/reckon_shell.py")),
     ("reckon_streams.py", include_str!("../../../python/reckon_streams.py")),
     ("reckon_traceback.py", include_str!("../../../python/reckon_traceback.py")),
@@ -148,6 +149,7 @@ fn zygote(config: &EngineConfig, own: &Path, python: &Path) -> Program {
             "TERM=dumb".into(),
             "PYTHONDONTWRITEBYTECODE=1".into(),
             format!("RECKON_OWN_FILES={}", own.display()),
+            format!("RECKON_HEAP={}", config.heap.as_str()),
             format!("RECKON_MPLCONFIGDIR={}", seen(&config.image.mpl_config_dir).display()),
         ],
     }

@@ -11,7 +11,7 @@ use std::{
 
 use reckon_protocol::Limits;
 use reckon_sandbox::{
-    Engine, EngineConfig, EngineError, Isolation,
+    Engine, EngineConfig, EngineError, Heap, Isolation,
     image::{Image, ImageBuilder},
 };
 use tempfile::TempDir;
@@ -35,6 +35,7 @@ impl House {
             data_dir: directory.path().join("data"),
             image: core_image().await,
             isolation: Isolation::Room,
+            heap: Heap::Sealed,
             pool: 1,
             max_sandboxes: 64,
             limits: Limits::default(),

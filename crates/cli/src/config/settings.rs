@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use reckon_model::{Effort, Provider};
 use reckon_protocol::Limits;
-use reckon_sandbox::Isolation;
+use reckon_sandbox::{Heap, Isolation};
 use toml::Value;
 
 use super::kinds::{Bytes, Period, SettingKind};
@@ -175,6 +175,8 @@ settings! {
         tmp_size: Bytes = Bytes(Limits::default().tmp_bytes), "\"256m\"";
         /// Stdout and stderr kept of one execution; what is beyond is counted and cut.
         output: Bytes = Bytes(Limits::default().output_bytes), "\"8m\"";
+        /// `sealed`: contexts are forked from memory in a sealed file, which takes less time and memory. `plain`: an ordinary fork, which is also what is done where sealing is impossible.
+        heap: Heap = Heap::Sealed, "\"sealed\"";
         /// Warm rooms that a server keeps ready. `reckon ask` and `reckon exec` keep one.
         pool: usize = 2, "2";
         /// Sandboxes that may live at once.
@@ -249,6 +251,7 @@ macro_rules! one_word_of {
 }
 
 one_word_of!(Isolation, "`room` or `process`", "room" => Isolation::Room, "process" => Isolation::Process);
+one_word_of!(Heap, "`sealed` or `plain`", "sealed" => Heap::Sealed, "plain" => Heap::Plain);
 one_word_of!(Effort, "`low`, `medium` or `high`", "low" => Effort::Low, "medium" => Effort::Medium, "high" => Effort::High);
 
 impl SettingKind for Provider {

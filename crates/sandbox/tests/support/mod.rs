@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use reckon_protocol::{ExecutionOutcome, Limits};
 use reckon_sandbox::{
-    Engine, EngineConfig, EngineError, Execute, Isolation, Sandbox, SandboxSpec,
+    Engine, EngineConfig, EngineError, Execute, Heap, Isolation, Sandbox, SandboxSpec,
     image::{Image, ImageBuilder},
 };
 use tempfile::TempDir;
@@ -41,6 +41,7 @@ impl House {
             data_dir: directory.path().join("data"),
             image: core_image().await,
             isolation: Isolation::Room,
+            heap: Heap::Sealed,
             pool: 1,
             max_sandboxes: 64,
             limits: Limits::default(),
