@@ -15,12 +15,13 @@ use crate::{
 };
 
 /// The Python that lives inside, embedded: name and source.
-const PYTHON: [(&str, &str); 9] = [
+const PYTHON: [(&str, &str); 10] = [
     ("reckon_zygote.py", include_str!("../../../python/reckon_zygote.py")),
     ("reckon_driver.py", include_str!("../../../python/reckon_driver.py")),
     ("reckon_channel.py", include_str!("../../../python/reckon_channel.py")),
     ("reckon_figures.py", include_str!("../../../python/reckon_figures.py")),
     ("reckon_heap.py", include_str!("../../../python/reckon_heap.py")),
+    ("reckon_random.py", include_str!("../../../python/reckon_random.py")),
     ("reckon_shell.py", include_str!("../../../python/reckon_shell.py")),
     ("reckon_streams.py", include_str!("../../../python/reckon_streams.py")),
     ("reckon_traceback.py", include_str!("../../../python/reckon_traceback.py")),

@@ -234,3 +234,25 @@ async fn the_plain_fork_stays_as_a_switch() {
     assert_eq!(outcome.stdout, "[]\n", "{outcome:?}");
     house.close().await;
 }
+
+#[tokio::test]
+async fn contexts_of_one_zygote_share_no_randomness() {
+    let Some(house) = House::open("contexts_of_one_zygote_share_no_randomness").await else { return };
+    let code = "
+import random, numpy, multiprocessing, ssl, tempfile, uuid, os
+for value in (random.random(), random.gauss(0, 1), numpy.random.random(), numpy.random.default_rng().random(),
+              bytes(multiprocessing.current_process().authkey), ssl.RAND_bytes(8), next(tempfile._get_candidate_names()),
+              uuid.uuid4(), os.urandom(8)):
+    print(value)";
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let outcome = run(&house.sandbox().await, code).await;
+        assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
+        told.extend(outcome.stdout.lines().map(str::to_owned));
+    }
+    let all = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!((all, told.len()), (27, 27), "something is the same in two contexts: {told:?}");
+    house.close().await;
+}
