@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use reckon_agent::Settings;
 use reckon_model::{ModelConfig, Secret, Selected, Transport};
 use reckon_sandbox::{
-    Engine, EngineConfig, Isolation,
+    Engine, EngineConfig, Isolation, PoolSize,
     image::{Image, ImageBuilder},
 };
 
@@ -26,9 +26,12 @@ pub(crate) enum Purpose {
     OneShot,
     /// A server.
     Serve,
-    /// One sandbox after the other with nothing built ahead, to measure that.
-    Bare,
+    /// To measure what depends on what is made ahead of demand.
+    Measured(PoolSize),
 }
+
+/// The pool of a command: its one sandbox.
+const ONE: PoolSize = PoolSize { floor: 1, ceiling: 1, rooms: 0 };
 
 /// A running engine and what must outlive it.
 #[derive(Debug)]
@@ -71,9 +74,9 @@ pub(crate) async fn engine(
     let image = image(effective, environment).await?;
     // An engine sweeps its directory when it starts, so that no two may share one.
     let (ground, pool) = match purpose {
-        Purpose::Serve => (Ground::of_server(&data)?, sandbox.pool),
-        Purpose::OneShot => (Ground::of_command(&data.join("one-shot"))?, 1),
-        Purpose::Bare => (Ground::of_command(&data.join("one-shot"))?, 0),
+        Purpose::Serve => (Ground::of_server(&data)?, sandbox.pool_size()),
+        Purpose::OneShot => (Ground::of_command(&data.join("one-shot"))?, ONE),
+        Purpose::Measured(pool) => (Ground::of_command(&data.join("one-shot"))?, pool),
     };
     let config = EngineConfig {
         data_dir: ground.path().to_owned(),

@@ -20,7 +20,7 @@ use crate::{
     error::EngineError,
     image::Image,
     lock::lock,
-    pool::Pool,
+    pool::{Pool, PoolSize},
     sandbox::Sandbox,
     start,
     trash::Trash,
@@ -71,8 +71,8 @@ pub struct EngineConfig {
     pub isolation: Isolation,
     /// How contexts are forked.
     pub heap: Heap,
-    /// Rooms with a warm context kept ready.
-    pub pool: usize,
+    /// What is made ahead of demand.
+    pub pool: PoolSize,
     /// Sandboxes that may live at once.
     pub max_sandboxes: usize,
     /// Limits of a sandbox whose maker asks for nothing else.
@@ -99,8 +99,10 @@ pub struct EngineReport {
     pub checks: Vec<Check>,
     /// Live sandboxes.
     pub sandboxes: usize,
-    /// Warm rooms waiting.
+    /// Sandboxes with a warm context that wait for whoever asks.
     pub pooled: usize,
+    /// Rooms that wait beside them, without a context.
+    pub rooms: usize,
     /// The image's name and Python version.
     pub image: String,
 }
@@ -219,11 +221,13 @@ impl Engine {
 
     /// Returns what is going on.
     pub fn report(&self) -> EngineReport {
+        let (pooled, rooms) = self.0.pool.waiting();
         EngineReport {
             isolation: self.0.config.isolation,
             checks: checks::of_engine(self.0.config.isolation, &self.0.ready),
             sandboxes: lock(&self.0.sandboxes).by_id.len(),
-            pooled: self.0.pool.waiting(),
+            pooled,
+            rooms,
             image: format!("{} (Python {})", self.0.config.image.id, self.0.config.image.version),
         }
     }

@@ -26,4 +26,5 @@ pub use engine::{Engine, EngineConfig, EngineReport, Heap, Isolation, SandboxSpe
 pub use error::EngineError;
 pub use execution::{Execute, Execution};
 pub use files::{RelativePath, WorkspaceFile};
+pub use pool::PoolSize;
 pub use sandbox::Sandbox;

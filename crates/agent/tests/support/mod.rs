@@ -11,7 +11,7 @@ use std::{
 
 use reckon_protocol::Limits;
 use reckon_sandbox::{
-    Engine, EngineConfig, EngineError, Heap, Isolation,
+    Engine, EngineConfig, EngineError, Heap, Isolation, PoolSize,
     image::{Image, ImageBuilder},
 };
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ impl House {
             image: core_image().await,
             isolation: Isolation::Room,
             heap: Heap::Sealed,
-            pool: 1,
+            pool: PoolSize { floor: 1, ceiling: 1, rooms: 0 },
             max_sandboxes: 64,
             limits: Limits::default(),
             warden: vec![warden().into()],
