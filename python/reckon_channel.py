@@ -155,6 +155,12 @@ class Channel:
         """Whether this process is the context, and not a child that user code forked."""
         return self._pid == os.getpid()
 
+    def move_to(self, fd: int) -> None:
+        """Speaks through another socket from here on: this process was forked from the one that made the channel."""
+        os.dup2(fd, self._socket.fileno(), inheritable=False)
+        os.close(fd)
+        self._pid = os.getpid()
+
     def abandon(self) -> None:
         """Gives the channel up in a forked child, which must not speak for its parent."""
         self._socket.close()

@@ -11,8 +11,8 @@ import contextlib
 import ctypes
 import importlib
 import os
-import random
 import re
+import socket
 import sys
 import threading
 import traceback
@@ -20,14 +20,18 @@ from collections.abc import Callable, Iterator
 from subprocess import CalledProcessError
 
 import reckon_figures
+import reckon_random
 from reckon_channel import Channel, Signals
 from reckon_shell import Shell, make_shell
 from reckon_streams import Streams, keep_order, refuse_input
 from reckon_traceback import describe_briefly, hide
-from reckon_values import bundle
+from reckon_values import bundle, encode
 
 #: Exit status of a context that could not take on its identity.
 FATAL = 70
+
+#: Where code begins, in a room.
+_WORKSPACE = "/workspace"
 
 #: Loaded into the zygote when the image has them.
 PACKAGES = ("numpy", "pandas", "matplotlib", "matplotlib.pyplot")
@@ -52,6 +56,7 @@ _LINEAR_ALGEBRA = re.compile(
 )
 
 _shell: Shell | None = None
+_rehearsed: Driver | None = None
 _blas: Callable[[int], None] | None = None
 
 
@@ -90,30 +95,34 @@ def prepare() -> dict:
     return {"python": ".".join(map(str, sys.version_info[:3])), "packages": packages}
 
 
-def reseed() -> None:
-    """Gives this process its own random numbers, names and keys instead of the zygote's."""
-    random.seed()
-    if (legacy := sys.modules.get("numpy.random")) is not None:
-        legacy.seed()
-    if (process := sys.modules.get("multiprocessing.process")) is not None:
-        process.current_process().authkey = os.urandom(32)
-    if (tempfile := sys.modules.get("tempfile")) is not None:
-        # It reseeds when the pid changes, but in a room of its own the pid need not.
-        tempfile._name_sequence = None
-    if (ssl := sys.modules.get("_ssl")) is not None:
-        ssl.RAND_add(os.urandom(32), 32.0)
-    if (uuid := sys.modules.get("uuid")) is not None:
-        uuid._node = uuid._last_timestamp = None
+def rehearse() -> None:
+    """Makes the driver that serves every child of this process, and has it run cells with nobody to hear them.
+
+    What is made here need not be made by each child, in pages of its own.
+    """
+    global _rehearsed
+    for name in _THREAD_COUNTS:
+        # One thread was for the zygote; what a context starts or loads later may have more.
+        os.environ.pop(name, None)
+    _shell.move(_WORKSPACE)
+    with _silenced():
+        _rehearsed = Driver()
+        _rehearsed.rehearse()
 
 
-def serve(ctl_fd: int, seal: Callable[[], None], warm: bool = True) -> None:
+def serve(ctl_fd: int, seal: Callable[[], None], warm: bool = True, reseeded: bool = False) -> None:
     """Serves the context of this process on `ctl_fd`; never returns.
 
     `seal` raises the last wall once the context knows whose it is. A context that somebody waits for is not warmed up.
+    With `reseeded` the states that `reckon_random` found have been filled already.
     """
     status = FATAL
     try:
-        Driver(ctl_fd, seal).run(warm)
+        if reseeded:
+            reckon_random.reseed_ssl()
+        else:
+            reckon_random.reseed()
+        (_rehearsed or Driver()).run(ctl_fd, seal, warm)
     except BaseException:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
@@ -125,47 +134,65 @@ def serve(ctl_fd: int, seal: Callable[[], None], warm: bool = True) -> None:
 class Driver:
     """One context: its shell, its streams and its channel to the host."""
 
-    def __init__(self, ctl_fd: int, seal: Callable[[], None]) -> None:
-        self._seal = seal
+    def __init__(self) -> None:
+        self._seal: Callable[[], None] | None = None
         self._signals = Signals()
         self._signals.install()
-        self._channel = Channel(ctl_fd, self._signals)
+        self._channel: Channel | _Deaf | None = None
         self._streams = Streams()
         self._streams.install()
+        refuse_input(self._streams)
+        keep_order(self._streams)
+        os.register_at_fork(before=self._streams.before_fork, after_in_child=self._after_fork_in_child)
         self._shell = _shell
         self._signals.taker = _shell.take_interrupt
         self._id: object = None
         self._blas = _blas
 
-    def run(self, warm: bool) -> None:
+    def run(self, ctl_fd: int, seal: Callable[[], None], warm: bool) -> None:
         """Announces the context, warmed up if there is time for that, and serves the host's requests for ever."""
+        self._seal = seal
         threading.main_thread()._set_native_id()
-        reseed()
-        refuse_input(self._streams)
-        keep_order(self._streams)
         if warm:
             with _silenced():
-                _warm(self._shell, _WARM_CELLS)
-                self._rehearse()
-                self._streams.rest()
+                self._warm_up(_WARM_CELLS[:1])
+        if self._channel is None:
+            self._channel = Channel(ctl_fd, self._signals)
+        else:
+            self._channel.move_to(ctl_fd)
         self._shell.outlet = self
-        os.register_at_fork(before=self._streams.before_fork, after_in_child=self._after_fork_in_child)
         self._channel.send({"type": "ready"})
         while True:
-            frame = self._channel.next()
-            if frame.get("type") == "execute":
-                self._execute(frame)
-            elif frame.get("type") == "adopt":
-                self._adopt(frame)
+            self._serve_next()
 
-    def _rehearse(self) -> None:
-        """Runs a cell the whole way that a request takes, with nobody to hear it."""
-        channel, self._channel = self._channel, _Deaf()
-        try:
-            self._execute({"id": "", "code": "print(1)"})
-        finally:
-            self._channel = channel
+    def _serve_next(self) -> None:
+        frame = self._channel.next()
+        if frame.get("type") == "execute":
+            self._execute(frame)
+        elif frame.get("type") == "adopt":
+            self._adopt(frame)
+
+    def rehearse(self) -> None:
+        """Runs cells, and one the whole way that a request takes, over a channel that children give another end."""
+        self._warm_up(_WARM_CELLS)
+        host, own = socket.socketpair()
+        with host:
+            self._channel = Channel(own.detach(), self._signals)
+            self._shell.outlet = self
+            self._channel.send({"type": "ready"})
+            host.sendall(encode({"type": "execute", "id": "", "code": "print(1)"}))
+            self._serve_next()
+        self._shell.outlet = _Mute()
         self._shell.forget()
+
+    def _warm_up(self, cells: tuple[str, ...]) -> None:
+        """Runs `cells`, and one the whole way but for the channel."""
+        _warm(self._shell, cells)
+        channel, self._channel = self._channel, _Deaf()
+        self._execute({"id": "", "code": "print(1)"})
+        self._channel = channel
+        self._shell.forget()
+        self._streams.rest()
 
     # What the shell says (its `Outlet`).
 
@@ -215,18 +242,16 @@ class Driver:
 
     def _adopt(self, frame: dict) -> None:
         try:
-            for name in _THREAD_COUNTS:
-                # One thread was for the zygote; what the context starts or loads later may have more.
-                os.environ.pop(name, None)
-            os.environ.update(frame.get("env") or {})
-            cwd = frame.get("cwd") or "/workspace"
+            for name, value in (frame.get("env") or {}).items():
+                os.environ[name] = value
+            cwd = frame.get("cwd") or _WORKSPACE
             os.chdir(cwd)
             if "TZ" in os.environ:
                 import time
 
                 time.tzset()
-            _import_from_cwd()
-            self._shell.move(cwd)
+            if cwd != self._shell.starting_dir:
+                self._shell.move(cwd)
             if (process := sys.modules.get("multiprocessing.process")) is not None:
                 process.ORIGINAL_DIR = cwd
             self._seal()
@@ -341,7 +366,7 @@ class _Surroundings:
 
 
 class _Deaf:
-    """A channel for a rehearsal."""
+    """A channel for warming up."""
 
     is_ours = True
 

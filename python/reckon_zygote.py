@@ -14,7 +14,6 @@ import ctypes
 import gc
 import json
 import shutil
-import signal
 import socket
 import struct
 import sys
@@ -23,6 +22,7 @@ import traceback
 PROCS = 8
 LIMITS = 12
 TREES = 64
+STATES = 8
 
 
 class Limit(ctypes.Structure):
@@ -31,6 +31,10 @@ class Limit(ctypes.Structure):
 
 class Tree(ctypes.Structure):
     _fields_ = [("path", ctypes.c_char_p), ("rights", ctypes.c_uint64)]
+
+
+class State(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_uint64), ("length", ctypes.c_uint64)]
 
 
 class Plan(ctypes.Structure):
@@ -53,6 +57,8 @@ class Plan(ctypes.Structure):
         ("landlock_scoped", ctypes.c_uint64),
         ("trees", Tree * TREES),
         ("tree_count", ctypes.c_uint64),
+        ("states", State * STATES),
+        ("state_count", ctypes.c_uint64),
     ]
 
 
@@ -65,7 +71,7 @@ class Walls:
         with open(os.path.join(directory, "seccomp.bpf"), "rb") as file:
             self.filter = file.read()
         # PyDLL keeps the interpreter's lock across the calls: the child must come back holding it.
-        library = ctypes.PyDLL(os.path.join(directory, "enter.so"))
+        self.library = library = ctypes.PyDLL(os.path.join(directory, "enter.so"))
         self.fork = library.reckon_fork
         self.fork.restype = ctypes.c_int64
         self.fork.argtypes = [ctypes.c_int64, ctypes.c_int64]
@@ -76,6 +82,7 @@ class Walls:
         self.seal.restype = ctypes.c_int64
         self.seal.argtypes = [ctypes.c_char_p, ctypes.c_uint64]
         self.plan = self._plan()
+        self.plan_pointer = ctypes.pointer(self.plan)
 
     @property
     def namespaces(self):
@@ -99,15 +106,30 @@ class Walls:
         plan.tree_count = len(text["trees"])
         return plan
 
-    def sealing(self, workspace):
-        """Returns a function that opens the workspace to landlock and closes everything else."""
+    def fill(self, states):
+        """Has the bytes at these places filled with random ones in every child."""
+        for index, (address, length) in enumerate(states):
+            self.plan.states[index] = State(address, length)
+        self.plan.state_count = len(states)
 
-        def seal():
-            result = self.seal(os.fsencode(workspace()), self.description["workspace_rights"])
-            if result != 0:
-                raise OSError(-result % 1000, "the workspace could not be sealed")
+    def prepare(self, pidfd, descriptors, limits):
+        """Writes down what the next child needs; here, so that it need not do so in pages of its own."""
+        plan = self.plan
+        plan.init_pidfd = pidfd
+        plan.control, plan.stdout, plan.stderr = descriptors[:3]
+        procs = descriptors[3:]
+        for index in range(PROCS):
+            plan.procs[index] = procs[index] if index < len(procs) else -1
+        count = len(self.description["limits"])
+        for index, (resource, value) in enumerate(limits, count):
+            plan.limits[index] = Limit(resource, _within_hard_limit(resource, value))
+        plan.limit_count = count + len(limits)
 
-        return seal
+    def seal_here(self):
+        """Opens the current directory, the workspace, to landlock and closes everything else."""
+        result = self.seal(b".", self.description["workspace_rights"])
+        if result != 0:
+            raise OSError(-result % 1000, "the workspace could not be sealed")
 
 
 def _within_hard_limit(resource, value):
@@ -123,10 +145,14 @@ def main():
     channel = socket.socket(fileno=int(os.environ.pop("RECKON_CHANNEL")))
     sys.path.insert(0, directory)
     scratch = use_scratch(own_files)
+    is_sealed = os.environ.pop("RECKON_HEAP", "sealed") != "plain"
     try:
         import reckon_driver
+        import reckon_heap
+        import reckon_random
 
         hello = reckon_driver.prepare()
+        reckon_driver.rehearse()
         walls = Walls(own_files)
         own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if walls.namespaces else -1
         if len(os.listdir("/proc/self/task")) != 1:
@@ -139,11 +165,15 @@ def main():
         sys.path.remove(directory)
     for name in scratch:
         os.environ.pop(name, None)
+    states = reckon_random.states()
+    walls.fill(states or [])
     # What lives now lives in every child: never look at it again, so that its pages stay shared.
     gc.collect()
     gc.freeze()
+    configured = {"state": "plain", "configured": True, "why": "the configuration asks for it"}
+    hello["heap"] = reckon_heap.seal(walls.library) if is_sealed else configured
     channel.send(json.dumps({"ready": hello}).encode())
-    serve(channel, walls, own_pid_namespace, reckon_driver)
+    serve(channel, walls, own_pid_namespace, lambda warm: reckon_driver.serve(3, walls.seal_here, warm, states is not None))
 
 
 def use_scratch(own_files):
@@ -160,22 +190,20 @@ def use_scratch(own_files):
     return ("IPYTHONDIR", "MPLCONFIGDIR")
 
 
-def serve(channel, walls, own_pid_namespace, driver):
-    # The nursery is the parent of contexts and reaps them; a signal to the server's whole group is not for the zygote.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+def serve(channel, walls, own_pid_namespace, serve_context):
+    # Signals are held since the driver was rehearsed: one to the server's whole group is not for the zygote.
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, 65536, 16)
         if not message:
             os._exit(0)
         request = json.loads(message)
-        plan = walls.plan
         pidfd = descriptors[0] if walls.namespaces else -1
-        rest = descriptors[1:] if walls.namespaces else descriptors
+        walls.prepare(pidfd, descriptors[1:] if walls.namespaces else descriptors, request["limits"])
         pid = walls.fork(pidfd, own_pid_namespace)
         if pid == 0:
             try:
-                become_context(walls, plan, pidfd, rest, request, driver)
+                become_context(walls)
+                serve_context(request["warm"])
             finally:
                 # Whatever went wrong, this copy of the zygote never gets back to the zygote's own work.
                 os._exit(71)
@@ -185,31 +213,20 @@ def serve(channel, walls, own_pid_namespace, driver):
         channel.send(json.dumps(answer).encode())
 
 
-def become_context(walls, plan, pidfd, descriptors, request, driver):
-    """Enters the room and never returns. No user byte has been read before the last wall stands."""
-    plan.init_pidfd = pidfd
-    plan.control, plan.stdout, plan.stderr = descriptors[:3]
-    procs = descriptors[3:]
-    for index in range(PROCS):
-        plan.procs[index] = procs[index] if index < len(procs) else -1
-    for resource, value in request["limits"]:
-        plan.limits[plan.limit_count] = Limit(resource, _within_hard_limit(resource, value))
-        plan.limit_count += 1
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    failed = walls.enter(ctypes.byref(plan))
+def become_context(walls):
+    """Enters the room. No user byte has been read before the last wall stands."""
+    failed = walls.enter(walls.plan_pointer)
     if failed != 0:
         # The steps are numbered in crates/cage/enter/lib.rs. Which descriptor the socket has depends on the step.
         message = f"enter the room: step {-failed // 1000}: {os.strerror(-failed % 1000)}"
         body = json.dumps({"type": "fatal", "message": message}).encode()
-        for descriptor in (plan.control, 3):
+        for descriptor in (walls.plan.control, 3):
             try:
                 os.write(descriptor, struct.pack("<I", len(body)) + body)
                 break
             except OSError:
                 continue
         os._exit(71)
-    driver.serve(3, walls.sealing(os.getcwd), request.get("warm", True))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ fn main() {
         ],
         &target,
     );
+    println!("cargo::rerun-if-changed=enter/heap.rs");
     compile("enter/lib.rs", "reckon-enter.so", &["--crate-type=cdylib", "-Crelocation-model=pic"], &target);
 }
 

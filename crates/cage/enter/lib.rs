@@ -3,6 +3,8 @@
 //! list of kernel acts, and its order is the documentation (DESIGN §4, hardening sheet §2.1).
 #![no_std]
 
+mod heap;
+
 use core::arch::asm;
 
 /// What the child needs to enter a room; laid out for `ctypes.Structure`, every field 64 bits.
@@ -40,6 +42,20 @@ pub struct Plan {
     pub trees: [Tree; 64],
     /// How many of them count.
     pub tree_count: u64,
+    /// Memory that is filled with random bytes: the states of generators, and keys.
+    pub states: [State; 8],
+    /// How many of them count.
+    pub state_count: u64,
+}
+
+/// Memory of the caller that differs in every child.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct State {
+    /// Its first byte.
+    pub address: u64,
+    /// Its bytes.
+    pub length: u64,
 }
 
 /// One resource limit.
@@ -181,6 +197,10 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
         let none = [0_u32; 6];
         step(10, syscall(nr::CAPSET, [header.as_ptr() as usize, none.as_ptr() as usize, 0, 0, 0, 0]))?;
         step(11, syscall(nr::PRCTL, [38, 1, 0, 0, 0, 0]))?; // PR_SET_NO_NEW_PRIVS
+        // After the room's cgroup was entered, which is charged for these pages.
+        for state in plan.states.iter().take(plan.state_count as usize) {
+            fill_randomly(state.address as usize, state.length as usize)?;
+        }
         let attributes = [plan.landlock_files, plan.landlock_net, plan.landlock_scoped];
         // The size tells the kernel which fields we know: an old one is given the first alone.
         let size = if plan.landlock_scoped != 0 {
@@ -239,6 +259,18 @@ unsafe fn allow_tree(ruleset: usize, path: *const u8, rights: u64) -> bool {
     }
 }
 
+/// # Safety
+/// The memory is the caller's, and nothing else looks at it.
+unsafe fn fill_randomly(address: usize, length: usize) -> Result<(), i64> {
+    let mut done = 0;
+    while done < length {
+        // SAFETY: as for this function; the kernel answers EFAULT for memory that is not there.
+        done +=
+            step(15, unsafe { syscall(nr::GETRANDOM, [address + done, length - done, 0, 0, 0, 0]) })?;
+    }
+    Ok(())
+}
+
 /// Writes a small file of /proc; its failure weakens no wall.
 ///
 /// # Safety
@@ -277,6 +309,9 @@ mod ns {
 mod nr {
     pub(crate) const WRITE: usize = 1;
     pub(crate) const CLOSE: usize = 3;
+    pub(crate) const MMAP: usize = 9;
+    pub(crate) const RT_SIGPROCMASK: usize = 14;
+    pub(crate) const PWRITE64: usize = 18;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const CLONE: usize = 56;
     pub(crate) const KILL: usize = 62;
@@ -293,6 +328,8 @@ mod nr {
     pub(crate) const PRLIMIT64: usize = 302;
     pub(crate) const SETNS: usize = 308;
     pub(crate) const SECCOMP: usize = 317;
+    pub(crate) const GETRANDOM: usize = 318;
+    pub(crate) const MEMFD_CREATE: usize = 319;
     pub(crate) const CLOSE_RANGE: usize = 436;
     pub(crate) const LANDLOCK_CREATE_RULESET: usize = 444;
     pub(crate) const LANDLOCK_ADD_RULE: usize = 445;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use reckon_agent::Settings;
 use reckon_model::{ModelConfig, Secret, Selected, Transport};
 use reckon_sandbox::{
-    Account, Engine, EngineConfig, Isolation, Prepared,
+    Account, Engine, EngineConfig, Isolation, PoolSize, Prepared,
     image::{Image, ImageBuilder},
 };
 
@@ -28,9 +28,12 @@ pub(crate) enum Purpose {
     OneShot,
     /// A server.
     Serve,
-    /// One sandbox after the other with nothing built ahead, to measure that.
-    Bare,
+    /// To measure what depends on what is made ahead of demand.
+    Measured(PoolSize),
 }
+
+/// The pool of a command: its one sandbox.
+const ONE: PoolSize = PoolSize { floor: 1, ceiling: 1, rooms: 0 };
 
 /// A running engine and what must outlive it.
 #[derive(Debug)]
@@ -71,7 +74,7 @@ pub(crate) async fn engine(
     // An engine sweeps its directory when it starts, so that no two may share one.
     let ground = match purpose {
         Purpose::Serve => Ground::of_server(&data)?,
-        Purpose::OneShot | Purpose::Bare => Ground::of_command(&descent::place_of_commands(&data))?,
+        Purpose::OneShot | Purpose::Measured(_) => Ground::of_command(&descent::place_of_commands(&data))?,
     };
     let config = engine_config(effective, purpose, ground.path().to_owned(), image, None)?;
     let engine = Engine::start(config).await?;
@@ -105,10 +108,11 @@ pub(crate) fn engine_config(
         data_dir,
         image,
         isolation: sandbox.isolation,
+        heap: sandbox.heap,
         pool: match purpose {
-            Purpose::Serve => sandbox.pool,
-            Purpose::OneShot => 1,
-            Purpose::Bare => 0,
+            Purpose::Serve => sandbox.pool_size(),
+            Purpose::OneShot => ONE,
+            Purpose::Measured(pool) => pool,
         },
         max_sandboxes: sandbox.max_sandboxes,
         limits,

@@ -52,6 +52,7 @@ pub(crate) fn of_engine(
         of_wall(mode, &modes::SECCOMP),
     ];
     checks.extend(cgroup(ready));
+    checks.extend(heap(ready));
     checks
 }
 
@@ -126,6 +127,22 @@ fn cgroup(ready: &Ready) -> Vec<Check> {
         });
     }
     checks
+}
+
+/// Not a wall: what a fork costs. A survey has no zygote that could tell.
+fn heap(ready: &Ready) -> Option<Check> {
+    let heap = ready.zygote.get("heap")?;
+    if heap["state"] == "sealed" {
+        let megabytes = heap["bytes"].as_u64().unwrap_or(0) / (1024 * 1024);
+        return Some(works("heap", &format!("sealed: contexts share {megabytes} MiB until they write")));
+    }
+    let why = heap["why"].as_str().unwrap_or("the zygote does not say why");
+    let detail = format!("plain: forks take longer and more memory ({why})");
+    Some(if heap["configured"] == true {
+        works("heap", &detail)
+    } else {
+        Check { name: "heap".into(), state: CheckState::Degraded, detail, mend: None }
+    })
 }
 
 /// Returns what a mode makes of a wall.

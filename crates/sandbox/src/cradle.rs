@@ -15,7 +15,7 @@ use crate::{
     context,
     engine::Isolation,
     error::EngineError,
-    room::Parked,
+    room::{Connection, Parked, Room},
     trash::{Nest, Trash},
     warden::Warden,
 };
@@ -44,6 +44,17 @@ pub(crate) struct Newborn {
     pub(crate) nest: Nest,
 }
 
+/// The same without a context.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) id: SandboxId,
+    pub(crate) room: Room,
+    /// What it was built with.
+    limits: Limits,
+    files: PathBuf,
+    nest: Nest,
+}
+
 /// Whether there is time to warm a context up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Demand {
@@ -56,16 +67,38 @@ pub(crate) enum Demand {
 impl Cradle {
     /// Makes a sandbox with these limits.
     pub(crate) async fn bear(&self, limits: &Limits, demand: Demand) -> Result<Newborn, EngineError> {
+        let spare = self.room(limits).await?;
+        self.furnish(spare, limits, demand).await
+    }
+
+    /// Makes everything of a sandbox but its context.
+    pub(crate) async fn room(&self, limits: &Limits) -> Result<Spare, EngineError> {
         let id = SandboxId::new();
         let nest = self.trash.nest(self.directory.join(id.as_str()));
         let files = make_directory(&self.directory, &id, self.owner)?;
+        let room = Room::build(&self.warden, limits).await?;
+        room.identify(id.as_str(), limits).await?;
+        Ok(Spare { id, room, limits: limits.clone(), files, nest })
+    }
+
+    /// Makes the context of a sandbox whose room is there.
+    pub(crate) async fn furnish(
+        &self,
+        spare: Spare,
+        limits: &Limits,
+        demand: Demand,
+    ) -> Result<Newborn, EngineError> {
+        let Spare { id, room, limits: built, files, nest } = spare;
+        if built != *limits {
+            room.limit(limits).await?;
+        }
         let cwd = match self.isolation {
             Isolation::Room => reckon_cage::WORKSPACE.to_owned(),
             Isolation::Process => files.to_string_lossy().into_owned(),
         };
-        let mut parked = Parked::build(&self.warden, limits, demand).await?;
-        parked.room.identify(id.as_str(), limits).await?;
-        context::adopt(&mut parked.connection, &cwd, &BTreeMap::new()).await?;
+        let mut connection = Connection::open(&self.warden, room.number, limits, demand).await?;
+        context::adopt(&mut connection, &cwd, &BTreeMap::new()).await?;
+        let parked = Parked { room, connection, limits: limits.clone() };
         Ok(Newborn { id, parked, files, cwd, nest })
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     error::EngineError,
     image::Image,
     lock::lock,
-    pool::Pool,
+    pool::{Pool, PoolSize},
     sandbox::Sandbox,
     start::{self, Prepared},
     trash::Trash,
@@ -40,6 +40,26 @@ pub enum Isolation {
     Process,
 }
 
+/// How contexts are forked from the zygote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heap {
+    /// From memory that was moved into a sealed memory file once (ADR 0007): less to copy, and shared until written.
+    Sealed,
+    /// As `fork` has always done it, which works everywhere.
+    Plain,
+}
+
+impl Heap {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// What an engine needs to start.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -49,8 +69,10 @@ pub struct EngineConfig {
     pub image: Image,
     /// The strength of the walls.
     pub isolation: Isolation,
-    /// Rooms with a warm context kept ready.
-    pub pool: usize,
+    /// How contexts are forked.
+    pub heap: Heap,
+    /// What is made ahead of demand.
+    pub pool: PoolSize,
     /// Sandboxes that may live at once.
     pub max_sandboxes: usize,
     /// Limits of a sandbox whose maker asks for nothing else.
@@ -80,8 +102,10 @@ pub struct EngineReport {
     pub checks: Vec<Check>,
     /// Live sandboxes.
     pub sandboxes: usize,
-    /// Warm rooms waiting.
+    /// Sandboxes with a warm context that wait for whoever asks.
     pub pooled: usize,
+    /// Rooms that wait beside them, without a context.
+    pub rooms: usize,
     /// The image's name and Python version.
     pub image: String,
 }
@@ -212,6 +236,7 @@ impl Engine {
 
     /// Returns what is going on.
     pub fn report(&self) -> EngineReport {
+        let (pooled, rooms) = self.0.pool.waiting();
         EngineReport {
             isolation: self.0.config.isolation,
             checks: checks::of_engine(
@@ -221,7 +246,8 @@ impl Engine {
                 self.0.warden.held_uids(),
             ),
             sandboxes: lock(&self.0.sandboxes).by_id.len(),
-            pooled: self.0.pool.waiting(),
+            pooled,
+            rooms,
             image: format!("{} (Python {})", self.0.config.image.id, self.0.config.image.version),
         }
     }

@@ -24,10 +24,11 @@ mod visible;
 mod warden;
 
 pub use checks::{Check, CheckState};
-pub use engine::{Engine, EngineConfig, EngineReport, Isolation, SandboxSpec, survey};
+pub use engine::{Engine, EngineConfig, EngineReport, Heap, Isolation, SandboxSpec, survey};
 pub use error::EngineError;
 pub use execution::{Execute, Execution};
 pub use files::{Listing, RelativePath, WorkspaceFile};
+pub use pool::PoolSize;
 pub use reckon_cage::Account;
 pub use sandbox::Sandbox;
 pub use start::Prepared;

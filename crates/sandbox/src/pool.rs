@@ -1,9 +1,14 @@
-//! The pool: sandboxes with a warm context, made ahead of demand.
+//! The pool: sandboxes with a warm context, and rooms for more of them, made ahead of demand and as demand asks.
+
+mod size;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use reckon_protocol::Limits;
@@ -11,17 +16,21 @@ use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cradle::{Cradle, Demand, Newborn},
+    cradle::{Cradle, Demand, Newborn, Spare},
     error::EngineError,
     lock::lock,
 };
+use size::Lately;
+pub use size::PoolSize;
 
-/// After a room was taken, before the next is built: the taker's first cell has the processors to itself.
+/// After one was taken, before the next is built: the taker's first cell has the processors to itself.
 const DEFERENCE: Duration = Duration::from_millis(4);
 /// After a failure to build, so that a broken host is not hammered.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at whether a pool that has grown may shrink. At its floor it has no timer at all.
+const SHRINKING: Duration = Duration::from_secs(15);
 
-/// Warm rooms. [`Pool::stop`] ends the task that fills it.
+/// What is ready. [`Pool::stop`] ends the task that fills it.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
@@ -32,97 +41,210 @@ pub(crate) struct Pool {
 struct Shared {
     cradle: Cradle,
     limits: Limits,
-    size: usize,
-    waiting: Mutex<VecDeque<Newborn>>,
-    /// Told when a room was taken.
+    size: PoolSize,
+    ready: Mutex<Ready>,
+    /// Told when one was taken, and when nobody waits any more.
     taken: Notify,
+    /// Callers whose sandbox is being made while they wait: nothing is built ahead beside them.
+    hurrying: AtomicUsize,
     stopping: CancellationToken,
 }
 
+#[derive(Debug)]
+struct Ready {
+    warm: VecDeque<Newborn>,
+    rooms: VecDeque<Spare>,
+    lately: Lately,
+}
+
+/// What the pool lacks, or has too much of.
+enum Next {
+    /// A context in this room, or in a new one.
+    Context(Option<Spare>),
+    Room,
+    /// Let go of these: demand has gone.
+    Surplus(Option<Newborn>, Option<Spare>),
+    /// Nothing before one is taken.
+    Rest,
+    /// Nothing before one is taken or time has passed.
+    RestWhileLarge,
+}
+
 impl Pool {
-    /// Starts filling a pool of `size` rooms with these limits.
-    pub(crate) fn start(cradle: Cradle, limits: Limits, size: usize) -> Self {
+    /// Starts filling a pool of rooms with these limits.
+    pub(crate) fn start(cradle: Cradle, limits: Limits, size: PoolSize) -> Self {
+        let ready =
+            Ready { warm: VecDeque::new(), rooms: VecDeque::new(), lately: Lately::new(Instant::now()) };
         let shared = Arc::new(Shared {
             cradle,
             limits,
             size,
-            waiting: Mutex::default(),
+            ready: Mutex::new(ready),
             taken: Notify::new(),
+            hurrying: AtomicUsize::new(0),
             stopping: CancellationToken::new(),
         });
         let filling = tokio::spawn(fill(Arc::clone(&shared)));
         Self { shared, filling: Mutex::new(Some(filling)) }
     }
 
-    /// Returns a sandbox with these limits: one that was waiting, or else a new one.
+    /// Returns a sandbox with these limits: one that was ready, or one made in a room that was, or else a new one.
     pub(crate) async fn take(&self, limits: &Limits) -> Result<Newborn, EngineError> {
-        let waiting = self.take_waiting(limits);
-        self.shared.taken.notify_one();
+        let shared = &self.shared;
+        let waiting = shared.take_warm(limits);
+        shared.taken.notify_one();
         match waiting {
-            Some(newborn) if self.shared.limits == *limits => Ok(newborn),
+            Some(newborn) if shared.limits == *limits => Ok(newborn),
             Some(newborn) => newborn.parked.room.limit(limits).await.map(|()| newborn),
-            None => self.shared.cradle.bear(limits, Demand::Now).await,
+            None => {
+                let _hurry = Hurry::new(shared);
+                match shared.take_room(limits) {
+                    Some(spare) => shared.cradle.furnish(spare, limits, Demand::Now).await,
+                    None => shared.cradle.bear(limits, Demand::Now).await,
+                }
+            }
         }
     }
 
-    /// Returns how many rooms are waiting; those that have ended are let go of and replaced.
-    pub(crate) fn waiting(&self) -> usize {
-        let mut waiting = lock(&self.shared.waiting);
-        let before = waiting.len();
-        waiting.retain_mut(|newborn| newborn.parked.is_alive());
-        if waiting.len() < before {
+    /// Returns how many sandboxes are ready, and how many rooms beside them; those that have ended are let go of and
+    /// replaced.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let mut ready = lock(&self.shared.ready);
+        let before = ready.warm.len() + ready.rooms.len();
+        ready.warm.retain_mut(|newborn| newborn.parked.is_alive());
+        ready.rooms.retain_mut(|spare| !spare.room.is_gone());
+        if ready.warm.len() + ready.rooms.len() < before {
             self.shared.taken.notify_one();
         }
-        waiting.len()
+        (ready.warm.len(), ready.rooms.len())
     }
 
-    /// Stops filling and lets go of what is waiting; the rooms end with the warden.
+    /// Stops filling and lets go of what is ready; the rooms end with the warden.
     pub(crate) async fn stop(&self) {
         self.shared.stopping.cancel();
         let filling = lock(&self.filling).take();
         if let Some(filling) = filling {
             let _ = filling.await;
         }
-        lock(&self.shared.waiting).clear();
+        let mut ready = lock(&self.shared.ready);
+        ready.warm.clear();
+        ready.rooms.clear();
     }
+}
 
-    fn take_waiting(&self, limits: &Limits) -> Option<Newborn> {
-        let mut waiting = lock(&self.shared.waiting);
-        while let Some(mut first) = waiting.pop_front() {
+impl Shared {
+    fn take_warm(&self, limits: &Limits) -> Option<Newborn> {
+        let mut ready = lock(&self.ready);
+        ready.lately.add(Instant::now());
+        while let Some(mut first) = ready.warm.pop_front() {
             if !first.parked.is_alive() {
                 continue;
             }
             if first.parked.suits(limits) {
                 return Some(first);
             }
-            waiting.push_front(first);
+            ready.warm.push_front(first);
             return None;
         }
         None
     }
+
+    fn take_room(&self, limits: &Limits) -> Option<Spare> {
+        // What was built with another `/tmp` stays for those who want that.
+        if limits.tmp_bytes != self.limits.tmp_bytes {
+            return None;
+        }
+        let mut ready = lock(&self.ready);
+        while let Some(mut first) = ready.rooms.pop_front() {
+            if !first.room.is_gone() {
+                return Some(first);
+            }
+        }
+        None
+    }
+
+    /// Decides what to do next: contexts up to their number, then rooms, then what demand no longer asks for.
+    fn next(&self) -> Next {
+        let mut ready = lock(&self.ready);
+        let wanted = self.size.wanted(ready.lately.value(Instant::now()));
+        if ready.warm.len() < wanted.warm {
+            return Next::Context(ready.rooms.pop_front());
+        }
+        if ready.rooms.len() < wanted.rooms {
+            return Next::Room;
+        }
+        let surplus = (ready.warm.len() > wanted.warm).then(|| ready.warm.pop_back()).flatten();
+        let surplus_room = (ready.rooms.len() > wanted.rooms).then(|| ready.rooms.pop_back()).flatten();
+        if surplus.is_some() || surplus_room.is_some() {
+            return Next::Surplus(surplus, surplus_room);
+        }
+        let least = self.size.wanted(0.0);
+        if wanted == least { Next::Rest } else { Next::RestWhileLarge }
+    }
+
+    /// Waits until nobody's sandbox is being made and the last taker has had its moment.
+    async fn defer(&self) {
+        while self.hurrying.load(Ordering::Acquire) > 0 {
+            self.taken.notified().await;
+        }
+    }
+
+    async fn build(&self, next: Next) -> Result<(), EngineError> {
+        match next {
+            Next::Context(spare) => {
+                let newborn = match spare {
+                    Some(spare) => self.cradle.furnish(spare, &self.limits, Demand::Ahead).await?,
+                    None => self.cradle.bear(&self.limits, Demand::Ahead).await?,
+                };
+                lock(&self.ready).warm.push_back(newborn);
+            }
+            Next::Room => {
+                let spare = self.cradle.room(&self.limits).await?;
+                lock(&self.ready).rooms.push_back(spare);
+            }
+            // Dropped, they are ended behind the scenes.
+            Next::Surplus(newborn, spare) => drop((newborn, spare)),
+            Next::Rest => {
+                self.taken.notified().await;
+                tokio::time::sleep(DEFERENCE).await;
+            }
+            Next::RestWhileLarge => {
+                if tokio::time::timeout(SHRINKING, self.taken.notified()).await.is_ok() {
+                    tokio::time::sleep(DEFERENCE).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts a caller who waits while its sandbox is being made.
+struct Hurry<'a>(&'a Shared);
+
+impl<'a> Hurry<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.hurrying.fetch_add(1, Ordering::AcqRel);
+        Self(shared)
+    }
+}
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        if self.0.hurrying.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.taken.notify_one();
+        }
+    }
 }
 
 async fn fill(shared: Arc<Shared>) {
-    while !shared.stopping.is_cancelled() {
-        if lock(&shared.waiting).len() >= shared.size {
-            let next = async {
-                shared.taken.notified().await;
-                tokio::time::sleep(DEFERENCE).await;
-            };
-            if shared.stopping.run_until_cancelled(next).await.is_none() {
+    let stopping = &shared.stopping;
+    while let Some(()) = stopping.run_until_cancelled(shared.defer()).await {
+        let next = shared.next();
+        let Some(built) = stopping.run_until_cancelled(shared.build(next)).await else { return };
+        if let Err(error) = built {
+            tracing::warn!(%error, "fill the pool");
+            if stopping.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
                 return;
-            }
-            continue;
-        }
-        let building = shared.cradle.bear(&shared.limits, Demand::Ahead);
-        let Some(built) = shared.stopping.run_until_cancelled(building).await else { return };
-        match built {
-            Ok(newborn) => lock(&shared.waiting).push_back(newborn),
-            Err(error) => {
-                tracing::warn!(%error, "fill the pool");
-                if shared.stopping.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
-                    return;
-                }
             }
         }
     }

@@ -101,7 +101,8 @@ impl Parked {
 }
 
 impl Room {
-    async fn build(warden: &Warden, limits: &Limits) -> Result<Self, EngineError> {
+    /// Builds a room without an identity.
+    pub(crate) async fn build(warden: &Warden, limits: &Limits) -> Result<Self, EngineError> {
         warden.revived().await?;
         let number = warden.number();
         let ended = warden.watch_room(number);

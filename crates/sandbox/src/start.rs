@@ -19,13 +19,15 @@ use crate::{
 const SANDBOXES: &str = "sandboxes";
 
 /// The Python that lives inside, embedded: name and source.
-const PYTHON: [(&str, &str); 10] = [
+const PYTHON: [(&str, &str); 12] = [
     ("reckon_zygote.py", include_str!("../../../python/reckon_zygote.py")),
     ("reckon_driver.py", include_str!("../../../python/reckon_driver.py")),
     ("reckon_channel.py", include_str!("../../../python/reckon_channel.py")),
     ("reckon_figures.py", include_str!("../../../python/reckon_figures.py")),
     ("reckon_loop.py", include_str!("../../../python/reckon_loop.py")),
     ("reckon_outlet.py", include_str!("../../../python/reckon_outlet.py")),
+    ("reckon_heap.py", include_str!("../../../python/reckon_heap.py")),
+    ("reckon_random.py", include_str!("../../../python/reckon_random.py")),
     ("reckon_shell.py", include_str!("../../../python/reckon_shell.py")),
     ("reckon_streams.py", include_str!("../../../python/reckon_streams.py")),
     ("reckon_traceback.py", include_str!("../../../python/reckon_traceback.py")),
@@ -192,6 +194,7 @@ fn zygote(config: &EngineConfig, own: &Path, python: &Path) -> Program {
             "TERM=dumb".into(),
             "PYTHONDONTWRITEBYTECODE=1".into(),
             format!("RECKON_OWN_FILES={}", own.display()),
+            format!("RECKON_HEAP={}", config.heap.as_str()),
             format!("RECKON_MPLCONFIGDIR={}", seen(&config.image.mpl_config_dir).display()),
         ],
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use reckon_protocol::{ExecutionOutcome, LimitHit, Limits, Status};
-use reckon_sandbox::{Execute, Sandbox, SandboxSpec};
+use reckon_sandbox::{Execute, PoolSize, Sandbox, SandboxSpec};
 use support::{House, run};
 
 /// Longer than anything here takes on a loaded machine.
@@ -117,7 +117,9 @@ async fn works(house: &House) -> Sandbox {
 
 #[tokio::test]
 async fn a_create_that_nobody_waits_for_leaves_nothing() {
-    let house = House::with("a_create_that_nobody_waits_for_leaves_nothing", |config| config.pool = 0).await;
+    let house =
+        House::with("a_create_that_nobody_waits_for_leaves_nothing", |config| config.pool = PoolSize::NONE)
+            .await;
     let Some(house) = house else { return };
     // Dropped at every point of the way: after one poll, two, and so on.
     for polls in 1..40 {
@@ -139,7 +141,7 @@ async fn a_create_that_nobody_waits_for_leaves_nothing() {
 
 #[tokio::test]
 async fn a_delete_that_nobody_waits_for_happens_all_the_same() {
-    let house = House::with("a_delete_that_nobody_waits_for", |config| config.pool = 0).await;
+    let house = House::with("a_delete_that_nobody_waits_for", |config| config.pool = PoolSize::NONE).await;
     let Some(house) = house else { return };
     let sandbox = house.sandbox().await;
     let mut delete = Box::pin(house.engine.delete(sandbox.id()));
@@ -163,7 +165,7 @@ async fn a_killed_zygote_is_replaced_and_contexts_go_on() {
 
 #[tokio::test]
 async fn a_zygote_that_hangs_is_replaced() {
-    let house = House::with("a_zygote_that_hangs_is_replaced", |config| config.pool = 0).await;
+    let house = House::with("a_zygote_that_hangs_is_replaced", |config| config.pool = PoolSize::NONE).await;
     let Some(house) = house else { return };
     signal(Staff::find().unwrap().zygote, rustix::process::Signal::STOP);
     let sandbox = works(&house).await;
@@ -243,7 +245,7 @@ async fn code_that_never_reads_its_channel_is_ended_by_its_deadline() {
         fd = max(int(n) for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}') \
         and os.readlink(f'/proc/self/fd/{n}').startswith('socket:'))\n\
         import inspect, sys\n\
-        driver = next(o for o in gc.get_objects() if type(o).__name__ == 'Driver')\n\
+        driver = sys.modules['reckon_driver']._rehearsed\n\
         body = json.dumps({'type': 'display', 'id': driver._id, 'n': 1, 'data': {'text/plain': 'x'}}).encode()\n\
         frame = struct.pack('<I', len(body)) + body\n\
         while True: os.write(fd, frame)";

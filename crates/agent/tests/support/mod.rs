@@ -11,7 +11,7 @@ use std::{
 
 use reckon_protocol::Limits;
 use reckon_sandbox::{
-    Engine, EngineConfig, EngineError, Isolation,
+    Engine, EngineConfig, EngineError, Heap, Isolation, PoolSize,
     image::{Image, ImageBuilder},
 };
 use tempfile::TempDir;
@@ -35,7 +35,8 @@ impl House {
             data_dir: directory.path().join("data"),
             image: core_image().await,
             isolation: Isolation::Room,
-            pool: 1,
+            heap: Heap::Sealed,
+            pool: PoolSize { floor: 1, ceiling: 1, rooms: 0 },
             max_sandboxes: 64,
             limits: Limits::default(),
             warden: vec![warden().into()],

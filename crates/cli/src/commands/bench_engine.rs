@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use reckon_protocol::Status;
-use reckon_sandbox::{Engine, Execute, Sandbox, SandboxSpec};
+use reckon_sandbox::{Engine, Execute, PoolSize, Sandbox, SandboxSpec};
 use serde_json::{Value, json};
 
 use crate::{
@@ -49,7 +49,7 @@ pub(crate) fn run(bench: &BenchEngine, call: &Call) -> anyhow::Result<Exit> {
         let measured = with_pool(&pooled, bench.repetitions, &mut figures).await;
         pooled.end().await;
         measured?;
-        let bare = start::engine(&effective, &call.environment, Purpose::Bare).await?;
+        let bare = start::engine(&effective, &call.environment, Purpose::Measured(PoolSize::NONE)).await?;
         let measured = without_pool(&bare, bench.repetitions, &mut figures).await;
         bare.end().await;
         measured.map(|()| figures)

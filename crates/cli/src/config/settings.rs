@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use reckon_model::{Effort, Provider};
 use reckon_protocol::Limits;
-use reckon_sandbox::Isolation;
+use reckon_sandbox::{Heap, Isolation, PoolSize};
 use toml::Value;
 
 use super::kinds::{Bytes, Period, SettingKind};
@@ -175,8 +175,14 @@ settings! {
         tmp_size: Bytes = Bytes(Limits::default().tmp_bytes), "\"256m\"";
         /// Stdout and stderr kept of one execution; what is beyond is counted and cut.
         output: Bytes = Bytes(Limits::default().output_bytes), "\"8m\"";
-        /// Warm rooms that a server keeps ready. `reckon ask` and `reckon exec` keep one.
+        /// `sealed`: contexts are forked from memory in a sealed file, which takes less time and memory. `plain`: an ordinary fork, which is also what is done where sealing is impossible.
+        heap: Heap = Heap::Sealed, "\"sealed\"";
+        /// Sandboxes with a warm context that a server keeps ready. `reckon ask` and `reckon exec` keep one.
         pool: usize = 2, "2";
+        /// The most of them: under demand the pool grows up to this, and shrinks when demand has gone.
+        pool_max: usize = 32, "32";
+        /// Rooms without a context that a server keeps ready beside them, for when the pool is empty; under demand as many as `pool_max`.
+        pool_rooms: usize = 4, "4";
         /// Sandboxes that may live at once.
         max_sandboxes: usize = 256, "256";
     }
@@ -206,6 +212,11 @@ settings! {
 }
 
 impl SandboxSettings {
+    /// Returns what a server makes ahead of demand.
+    pub(crate) fn pool_size(&self) -> PoolSize {
+        PoolSize { floor: self.pool, ceiling: self.pool_max, rooms: self.pool_rooms }
+    }
+
     /// Returns the limits as the engine takes them; their ranges are checked by the caller.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
@@ -249,6 +260,7 @@ macro_rules! one_word_of {
 }
 
 one_word_of!(Isolation, "`room` or `process`", "room" => Isolation::Room, "process" => Isolation::Process);
+one_word_of!(Heap, "`sealed` or `plain`", "sealed" => Heap::Sealed, "plain" => Heap::Plain);
 one_word_of!(Effort, "`low`, `medium` or `high`", "low" => Effort::Low, "medium" => Effort::Medium, "high" => Effort::High);
 
 impl SettingKind for Provider {

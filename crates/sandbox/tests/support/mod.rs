@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use reckon_protocol::{ExecutionOutcome, Limits};
 use reckon_sandbox::{
-    Engine, EngineConfig, EngineError, Execute, Isolation, Sandbox, SandboxSpec,
+    Engine, EngineConfig, EngineError, Execute, Heap, Isolation, PoolSize, Sandbox, SandboxSpec,
     image::{Image, ImageBuilder},
 };
 use tempfile::TempDir;
@@ -41,7 +41,8 @@ impl House {
             data_dir: directory.path().join("data"),
             image: core_image().await,
             isolation: Isolation::Room,
-            pool: 1,
+            heap: Heap::Sealed,
+            pool: PoolSize { floor: 1, ceiling: 1, rooms: 0 },
             max_sandboxes: 64,
             limits: Limits::default(),
             warden: vec![env!("CARGO_BIN_EXE_reckon-warden").into()],

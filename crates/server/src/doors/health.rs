@@ -28,6 +28,7 @@ pub(crate) async fn health(State(app): State<App>, headers: HeaderMap) -> Respon
         },
         "sandboxes": report.sandboxes,
         "pooled": report.pooled,
+        "rooms": report.rooms,
         "image": report.image,
     }))
     .into_response()
