@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test`, `tidy`, `bench` and `fuzz`.
+//! The project's own chores: `cargo xtask test`, `tidy`, `bench`, `fuzz` and `soak`.
 //!
 //! Installs nothing outside the build directory and the user's caches, needs no root.
 
@@ -7,6 +7,7 @@ mod fuzz;
 mod project;
 mod python;
 mod running;
+mod soak;
 mod tally;
 mod test;
 mod tidy;
@@ -18,7 +19,7 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 
 const USAGE: &str = "\
-usage: cargo xtask <test|tidy|bench|fuzz> [options]
+usage: cargo xtask <test|tidy|bench|fuzz|soak> [options]
 
 test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     formatting, clippy, the binary, the Python driver's tests, the Rust tests, tidy
@@ -40,6 +41,15 @@ bench [--quick] [--json] [--no-peers]
 fuzz [--seconds N] [TARGET]...
     feeds the fuzz targets of fuzz/ with what libFuzzer makes up (needs a C++ compiler)
     --seconds N      for each target; 60 unless said
+
+soak [--count N] [--calls N] [--samples N] [--seed N] [--json]
+    sandboxes made, used and destroyed while their processes are killed at random,
+    file calls against racing code, and figures: time-outs, a neighbour's pace, file calls
+    --count N        sandboxes; 10,000 unless said
+    --calls N        file calls; a million unless said
+    --samples N      of each figure; 100 unless said
+    --seed N         repeats the decisions of an earlier run
+    --json           the report as JSON on stdout instead of a table
 ";
 
 fn main() -> ExitCode {
@@ -66,6 +76,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "tidy" => tidy::run(&Project::locate()?, rest),
         "bench" => bench::run(&Project::locate()?, rest),
         "fuzz" => fuzz::run(&Project::locate()?, rest),
+        "soak" => soak::run(&Project::locate()?, rest),
         other => bail!("no command `{other}`\n\n{USAGE}"),
     }
 }

@@ -151,14 +151,16 @@ impl Room {
         if self.is_gone() {
             return Ok(());
         }
-        if let Err(error) = self.warden.ask(Act::End { room: self.number }, &[]).await {
-            // It may have ended, or the warden with it, between the two lines above.
-            return if self.is_gone() { Ok(()) } else { Err(error) };
-        }
-        // An error says that the warden has gone, and every room with it.
+        let asked = self.warden.ask(Act::End { room: self.number }, &[]).await;
+        // Waited for whatever was answered: the room may have ended by itself just now, or the warden with every room,
+        // which shows by an error here, before it is known that it has gone.
         let ended = tokio::time::timeout(LAST_BREATH, &mut self.ended).await;
         self.over = ended.is_ok();
-        ended.map(drop).map_err(|_| EngineError::Warden(format!("room {} does not end", self.number)))
+        match (ended, asked) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Err(error)) => Err(error),
+            (Err(_), Ok(_)) => Err(EngineError::Warden(format!("room {} does not end", self.number))),
+        }
     }
 }
 

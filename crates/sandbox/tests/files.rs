@@ -2,6 +2,8 @@
 //! listed or removed.
 #![allow(clippy::unwrap_used)]
 
+#[path = "soak/report.rs"]
+mod report;
 mod support;
 
 use std::{path::Path, time::Duration};
@@ -110,6 +112,10 @@ async fn nothing_outside_is_reached_while_code_swaps_links_under_the_calls() {
     }
     unharmed(&outside);
     println!("{made} calls: {tally:?}");
+    let Tally { done, refused, missing } = tally;
+    report::add(&serde_json::json!({
+        "race": { "calls": made, "done": done, "refused": refused, "missing": missing }
+    }));
     let outcome = run(&sandbox, "for pid in racers: os.kill(pid, 9)\nprint(6 * 7)").await;
     assert_eq!(outcome.stdout, "42\n", "{outcome:?}");
     assert!(house.engine.delete(sandbox.id()).await.unwrap());
