@@ -164,3 +164,31 @@ fn where_owners_cannot_be_mapped_rooms_share_the_servers_uid() {
     }
     assert_gone(&serving.end("TERM").1);
 }
+
+#[test]
+fn what_a_container_refuses_is_named_with_its_mend() {
+    let Some(place) = place("what_a_container_refuses_is_named_with_its_mend") else { return };
+    let doctor = |unshare: &[&str], before: &str| {
+        let reckon = place.reckon(&["doctor", "--json", "--model", "demo"]);
+        let mut command = Command::new("unshare");
+        command.args(unshare).args(["sh", "-c", &format!("{before} && exec \"$@\""), "sh"]);
+        command.arg(reckon.get_program()).args(reckon.get_args()).current_dir(place.path("."));
+        command.envs(reckon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let report: serde_json::Value =
+            serde_json::from_slice(&command.output().expect("unshare runs").stdout).expect("JSON");
+        assert_eq!(report["can_run"], false);
+        let checks = report["checks"].as_array().expect("a list").clone();
+        checks.into_iter().find(|check| check["name"] == "isolation").expect("it says what is refused")
+    };
+    // What a container's engine does to /proc by default.
+    let masked = doctor(&["--mount"], "mount --bind /dev/null /proc/version");
+    assert!(masked["detail"].as_str().expect("text").contains("/proc/version"), "{masked}");
+    assert!(masked["mend"].as_str().expect("text").contains("systempaths=unconfined"), "{masked}");
+    // In a changed root the kernel makes no user namespace, as under a container's filter.
+    let root = place.path("root");
+    fs::create_dir(&root).expect("mkdir");
+    let root = root.display();
+    let refused = doctor(&["--mount"], &format!("mount --rbind / {root} && set -- chroot {root} \"$@\""));
+    assert!(refused["detail"].as_str().expect("text").contains("refuses user namespaces"), "{refused}");
+    assert!(refused["mend"].as_str().expect("text").contains("--security-opt "), "{refused}");
+}

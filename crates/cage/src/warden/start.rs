@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Named},
     identity::{self, Uids, WorkspaceMaps},
     message::WardenConfig,
+    refusal,
     room::{self, RoomPlan},
     root,
     sys::{self, Cloned, MountChange, namespace},
@@ -80,7 +81,7 @@ pub(super) fn nursery(
     let (ours, theirs) = Channel::pair().named("socketpair")?;
     let (gate_reader, mut gate_writer) = io::pipe().named("pipe")?;
     let namespaces = if config.namespaces { ZYGOTE_NAMESPACES } else { 0 };
-    match sys::clone_process(namespaces).map_err(|source| identity::refused(&source))? {
+    match sys::clone_process(namespaces).map_err(|source| refusal::of_namespaces(&source))? {
         Cloned::Child => {
             let kept: Vec<_> = [theirs.as_fd(), gate_reader.as_fd()]
                 .into_iter()
