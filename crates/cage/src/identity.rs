@@ -7,10 +7,16 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::{
+    process::{Pid, Signal, WaitId, WaitIdOptions},
+    thread::CapabilitySet,
+};
 
 use crate::{
     account::Account,
@@ -72,6 +78,34 @@ impl Uids {
             (Self::Own, _) => None,
         }
     }
+}
+
+/// Refuses a root that could not keep its promises: one that would run code as the host's root, since it has no other
+/// uid to give, and one that may not mount.
+pub(crate) fn check_root(namespaces: bool) -> Result<(), Error> {
+    let refused = |what: &str| Error::Refused {
+        what: what.to_owned(),
+        mend: "start it as an ordinary user; a container with `--user 1000`".into(),
+    };
+    if !has_range() {
+        return if is_hosts_root() {
+            Err(refused("this user namespace has no uid but the host's root, as which no code may run"))
+        } else {
+            Ok(())
+        };
+    }
+    let held = rustix::thread::capabilities(None).named("read capabilities")?.effective;
+    if namespaces && !held.contains(CapabilitySet::SYS_ADMIN) {
+        return Err(refused("this root lacks CAP_SYS_ADMIN, and may not mount what rooms need"));
+    }
+    Ok(())
+}
+
+/// Returns whether this process is the host's root, whatever number its own namespace gives it.
+fn is_hosts_root() -> bool {
+    // Settings of the kernel belong to the host's root, and show as nobody's where it is not mapped.
+    let owner = std::fs::metadata("/proc/sys/kernel/pid_max").map(|found| found.uid());
+    owner.is_ok_and(|owner| owner == rustix::process::geteuid().as_raw())
 }
 
 /// Returns whether this process may give out our range of uids: it is root, and not the root of a container whose user
