@@ -249,7 +249,8 @@ pub(super) fn open_cgroups(config: &WardenConfig) -> Groups {
             base: Some(base),
         },
         Err(error) => {
-            let missing = ["memory", "pids"].map(|name| (name.to_owned(), error.to_string(), String::new()));
+            let missing =
+                ["memory", "pids", "cpu"].map(|name| (name.to_owned(), error.to_string(), String::new()));
             Groups { base: None, version: "none".into(), missing: missing.into(), swept: Vec::new() }
         }
     }
