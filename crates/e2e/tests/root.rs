@@ -82,7 +82,10 @@ fn a_server_of_root_gives_root_up() {
     assert_without_root(server);
     assert_eq!(fs::metadata(place.path("data/reckon")).expect("stat").uid(), account().0);
     let health = serving.get("/health");
-    assert!(health.contains(&format!("uid {}", account().0)), "{health}");
+    assert!(
+        health.contains(&format!("uid {}", account().0)) && health.contains("root; cgroup v"),
+        "{health}"
+    );
 
     // A warden that dies is started again by the keeper, which is all that the server has left of root.
     let keeper = named(server, "reckon-keeper");
