@@ -7,14 +7,21 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::{
+    process::{Pid, Signal, WaitId, WaitIdOptions},
+    thread::CapabilitySet,
+};
 
 use crate::{
     account::Account,
     error::{Error, Named},
+    refusal,
     sys::{self, Cloned},
 };
 
@@ -73,6 +80,34 @@ impl Uids {
     }
 }
 
+/// Refuses a root that could not keep its promises: one that would run code as the host's root, since it has no other
+/// uid to give, and one that may not mount.
+pub(crate) fn check_root(namespaces: bool) -> Result<(), Error> {
+    let refused = |what: &str| Error::Refused {
+        what: what.to_owned(),
+        mend: "start it as an ordinary user; a container with `--user 1000`".into(),
+    };
+    if !has_range() {
+        return if is_hosts_root() {
+            Err(refused("this user namespace has no uid but the host's root, as which no code may run"))
+        } else {
+            Ok(())
+        };
+    }
+    let held = rustix::thread::capabilities(None).named("read capabilities")?.effective;
+    if namespaces && !held.contains(CapabilitySet::SYS_ADMIN) {
+        return Err(refused("this root lacks CAP_SYS_ADMIN, and may not mount what rooms need"));
+    }
+    Ok(())
+}
+
+/// Returns whether this process is the host's root, whatever number its own namespace gives it.
+fn is_hosts_root() -> bool {
+    // Settings of the kernel belong to the host's root, and show as nobody's where it is not mapped.
+    let owner = std::fs::metadata("/proc/sys/kernel/pid_max").map(|found| found.uid());
+    owner.is_ok_and(|owner| owner == rustix::process::geteuid().as_raw())
+}
+
 /// Returns whether this process may give out our range of uids: it is root, and not the root of a container whose user
 /// namespace lacks them (then it is somebody's own uid, as for an ordinary user).
 pub(crate) fn has_range() -> bool {
@@ -122,7 +157,7 @@ impl WorkspaceMaps {
 /// Makes a user namespace with these mappings and no process in it.
 fn user_namespace(uid_map: &str, gid_map: &str) -> Result<OwnedFd, Error> {
     let (gate_reader, gate_writer) = io::pipe().named("pipe")?;
-    match sys::clone_process(sys::namespace::USER).map_err(|source| refused(&source))? {
+    match sys::clone_process(sys::namespace::USER).map_err(|source| refusal::of_namespaces(&source))? {
         Cloned::Child => {
             drop(gate_writer);
             // Sleeps until the parent has opened the namespace and closes its end, or dies.
@@ -158,33 +193,22 @@ pub(crate) fn write_maps(pid: Pid, uid_map: &str, gid_map: &str) -> Result<(), E
 pub(crate) fn enter_own_namespace() -> Result<(), Error> {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
-    sys::unshare(sys::namespace::USER | sys::namespace::MOUNT).map_err(|source| refused(&source))?;
-    // Without this an ordinary user may not write a gid mapping (user_namespaces(7)).
-    std::fs::write("/proc/self/setgroups", "deny").named("write /proc/self/setgroups")?;
-    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1\n")).named("write /proc/self/uid_map")?;
-    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1\n")).named("write /proc/self/gid_map")?;
-    Ok(())
-}
-
-/// Says why user namespaces are refused here and what mends it.
-pub(crate) fn refused(source: &io::Error) -> Error {
-    let restricted = std::fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-        .is_ok_and(|text| text.trim() == "1");
-    let switched_off = std::fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone")
-        .is_ok_and(|text| text.trim() == "0");
-    let exhausted =
-        std::fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|text| text.trim() == "0");
-    let mend = if restricted {
-        "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
-    } else if switched_off {
-        "run `sudo sysctl kernel.unprivileged_userns_clone=1`"
-    } else if exhausted {
-        "run `sudo sysctl user.max_user_namespaces=65536`"
-    } else {
-        "in a container, start it with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
-         --security-opt systempaths=unconfined`"
+    sys::unshare(sys::namespace::USER | sys::namespace::MOUNT)
+        .map_err(|source| refusal::of_namespaces(&source))?;
+    let write = |name: &str, text: &str| {
+        let path = format!("/proc/self/{name}");
+        match std::fs::write(&path, text) {
+            // AppArmor may allow the namespace and no right in it: then this is where it is felt.
+            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Err(refusal::of_namespaces(&source))
+            }
+            result => result.named(&format!("write {path}")),
+        }
     };
-    Error::Refused { what: format!("this host refuses user namespaces ({source})"), mend: mend.into() }
+    // Without this an ordinary user may not write a gid mapping (user_namespaces(7)).
+    write("setgroups", "deny")?;
+    write("uid_map", &format!("0 {uid} 1\n"))?;
+    write("gid_map", &format!("0 {gid} 1\n"))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod identity;
 pub mod keeper;
 pub mod message;
 mod ranges;
+mod refusal;
 mod room;
 mod root;
 pub mod seccomp;

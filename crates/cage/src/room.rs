@@ -16,7 +16,7 @@ use rustix::{
 use crate::{
     error::{Error, Named},
     identity::{self, INSIDE},
-    root,
+    refusal, root,
     sys::{self, Cloned, namespace},
 };
 
@@ -55,7 +55,7 @@ pub(crate) struct RoomPlan<'a> {
 pub(crate) fn build(plan: &RoomPlan<'_>) -> Result<(Pid, OwnedFd), Error> {
     let (gate_reader, mut gate_writer) = io::pipe().named("pipe")?;
     let (report_reader, report_writer) = io::pipe().named("pipe")?;
-    match sys::clone_process(NAMESPACES).map_err(|source| identity::refused(&source))? {
+    match sys::clone_process(NAMESPACES).map_err(|source| refusal::of_namespaces(&source))? {
         Cloned::Child => {
             drop((gate_writer, report_reader));
             let error = become_init(plan, gate_reader).map_or_else(|error| error, |never| match never {});

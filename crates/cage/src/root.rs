@@ -18,6 +18,7 @@ use rustix::{
 use crate::{
     error::{Error, Named},
     message::{Visible, WardenConfig},
+    refusal,
     sys::{self, MountChange},
 };
 
@@ -135,10 +136,7 @@ pub(crate) fn mount_proc(target: &Path) -> Result<(), Error> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", target, "proc", flags, None).map_err(|source| {
         if source == rustix::io::Errno::PERM {
-            Error::Refused {
-                what: "this host refuses a /proc of its own to a sandbox (parts of /proc are masked)".into(),
-                mend: "in a container, start it with `--security-opt systempaths=unconfined`".into(),
-            }
+            refusal::of_proc()
         } else {
             Error::Call { act: format!("mount proc on {}", target.display()), source: source.into() }
         }

@@ -133,6 +133,7 @@ impl<'a> Warden<'a> {
                 mend: "boot a kernel of 5.13 or later with `landlock` in its `lsm=` list".into(),
             });
         }
+        identity::check_root(config.namespaces)?;
         let root = identity::has_range();
         let groups = start::open_cgroups(&config);
         // After the sweep, which may have emptied a range.

@@ -122,6 +122,8 @@ fn give(directory: &File, account: Account) -> anyhow::Result<()> {
         let hint = "name an empty directory, or one that does not exist yet, with --data";
         return Err(Hinted::new("it holds what is not Reckon's".to_owned(), hint.to_owned()).into());
     }
+    // Whoever made it may have let others look in.
+    rustix::fs::fchmod(directory, Mode::RWXU)?;
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     let mut waiting = vec![directory.try_clone().context("dup")?];
     while let Some(directory) = waiting.pop() {
@@ -235,6 +237,7 @@ mod tests {
         for given in ["", ".lock", "sandboxes", "sandboxes/sbx_1", "sandboxes/link"] {
             assert_eq!(owner(&data.join(given)), OURS.uid, "{given}");
         }
+        assert_eq!(fs::metadata(&data).expect("stat").mode() & 0o777, 0o700);
         assert_eq!((owner(&secret), owner(&files), owner(&files.join("inner"))), (0, 7, 0));
         assert_eq!(owner(&data.join("lost+found")), 0);
 

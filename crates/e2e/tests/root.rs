@@ -82,7 +82,10 @@ fn a_server_of_root_gives_root_up() {
     assert_without_root(server);
     assert_eq!(fs::metadata(place.path("data/reckon")).expect("stat").uid(), account().0);
     let health = serving.get("/health");
-    assert!(health.contains(&format!("uid {}", account().0)), "{health}");
+    assert!(
+        health.contains(&format!("uid {}", account().0)) && health.contains("root; cgroup v"),
+        "{health}"
+    );
 
     // A warden that dies is started again by the keeper, which is all that the server has left of root.
     let keeper = named(server, "reckon-keeper");
@@ -163,4 +166,67 @@ fn where_owners_cannot_be_mapped_rooms_share_the_servers_uid() {
         assert!(name["Name"] == "reckon-warden" || !name["Uid"].starts_with("0\t"), "{name:?}");
     }
     assert_gone(&serving.end("TERM").1);
+}
+
+#[test]
+fn what_a_container_refuses_is_named_with_its_mend() {
+    let Some(place) = place("what_a_container_refuses_is_named_with_its_mend") else { return };
+    let doctor = |wrapper: &[&str]| refusal_of_doctor(&place, wrapper);
+    // What a container's engine does to /proc by default.
+    let masked = doctor(&[
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        "mount --bind /dev/null /proc/version && exec \"$@\"",
+        "sh",
+    ]);
+    assert!(masked["detail"].as_str().expect("text").contains("/proc/version"), "{masked}");
+    assert!(masked["mend"].as_str().expect("text").contains("systempaths=unconfined"), "{masked}");
+    // In a changed root the kernel makes no user namespace, as under a container's filter.
+    let root = place.path("root");
+    fs::create_dir(&root).expect("mkdir");
+    let root = root.display();
+    let changed = format!("mount --rbind / {root} && exec chroot {root} \"$@\"");
+    let refused = doctor(&["unshare", "--mount", "sh", "-c", &changed, "sh"]);
+    assert!(refused["detail"].as_str().expect("text").contains("refuses user namespaces"), "{refused}");
+    assert!(refused["mend"].as_str().expect("text").contains("--security-opt "), "{refused}");
+}
+
+#[test]
+fn a_root_that_cannot_keep_its_promises_is_refused() {
+    let Some(place) = place("a_root_that_cannot_keep_its_promises_is_refused") else { return };
+    let tiers: [&[&str]; 2] = [&[], &["--isolation", "process"]];
+    for tier in tiers {
+        // Every other uid is unmapped: code would be the host's root, by another number.
+        let only_root = ["unshare", "--user", "--map-root-user"];
+        let refused = refusal_of_doctor_in(&place, &only_root, tier);
+        assert!(refused["detail"].as_str().expect("text").contains("the host's root"), "{refused}");
+        assert!(refused["mend"].as_str().expect("text").contains("--user 1000"), "{refused}");
+    }
+    let without = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"];
+    let refused = refusal_of_doctor(&place, &without);
+    assert!(refused["detail"].as_str().expect("text").contains("CAP_SYS_ADMIN"), "{refused}");
+}
+
+/// Runs the doctor by another program and returns what it says is refused.
+fn refusal_of_doctor(place: &Place, wrapper: &[&str]) -> serde_json::Value {
+    refusal_of_doctor_in(place, wrapper, &[])
+}
+
+fn refusal_of_doctor_in(place: &Place, wrapper: &[&str], tier: &[&str]) -> serde_json::Value {
+    let reckon = place.reckon(&[&["doctor", "--json", "--model", "demo"], tier].concat());
+    let mut command = Command::new(wrapper[0]);
+    command
+        .args(&wrapper[1..])
+        .arg(reckon.get_program())
+        .args(reckon.get_args())
+        .current_dir(place.path("."));
+    command.envs(reckon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = command.output().expect("it runs");
+    let report: serde_json::Value =
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    assert_eq!(report["can_run"], false);
+    let checks = report["checks"].as_array().expect("a list").clone();
+    checks.into_iter().find(|check| check["name"] == "isolation").unwrap_or_else(|| panic!("{report}"))
 }

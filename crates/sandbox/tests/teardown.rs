@@ -129,7 +129,7 @@ print('on')
 "#;
 
 /// Takes what namespaces hold: shared memory, queues, sockets, and descriptors of the namespaces themselves.
-const HOLDING: &str = r#"
+const HOLDING: &str = r"
 import ctypes, os, socket, time
 libc = ctypes.CDLL(None, use_errno=True)
 shared = libc.shmget(0x5EC4, 1 << 20, 0o1600)
@@ -145,7 +145,7 @@ if os.fork() == 0:
         time.sleep(1000)
     os._exit(0)
 print(shared >= 0, made)
-"#;
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hard_to_kill_is_gone_when_its_sandbox_is_deleted() {

@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Named},
     identity::{self, Uids, WorkspaceMaps},
     message::WardenConfig,
+    refusal,
     room::{self, RoomPlan},
     root,
     sys::{self, Cloned, MountChange, namespace},
@@ -80,7 +81,7 @@ pub(super) fn nursery(
     let (ours, theirs) = Channel::pair().named("socketpair")?;
     let (gate_reader, mut gate_writer) = io::pipe().named("pipe")?;
     let namespaces = if config.namespaces { ZYGOTE_NAMESPACES } else { 0 };
-    match sys::clone_process(namespaces).map_err(|source| identity::refused(&source))? {
+    match sys::clone_process(namespaces).map_err(|source| refusal::of_namespaces(&source))? {
         Cloned::Child => {
             let kept: Vec<_> = [theirs.as_fd(), gate_reader.as_fd()]
                 .into_iter()
@@ -238,13 +239,7 @@ pub(super) struct Groups {
 
 /// Makes the parent of the rooms' cgroups. Where that is impossible rlimits are what is left, and it is said.
 pub(super) fn open_cgroups(config: &WardenConfig) -> Groups {
-    let mut family = vec![config.server_pid, std::process::id()];
-    if config.account.is_some() {
-        // The keeper stands in the server's group too, and on v2 must not stay there.
-        family.extend(
-            rustix::process::getppid().and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()),
-        );
-    }
+    let family = family(config);
     let request = BaseRequest { label: "rooms", family: &family, systemd: Systemd::of_caller() };
     match Hierarchy::detect().and_then(|hierarchy| hierarchy.open_base(&request)) {
         Ok(base) => Groups {
@@ -254,10 +249,23 @@ pub(super) fn open_cgroups(config: &WardenConfig) -> Groups {
             base: Some(base),
         },
         Err(error) => {
-            let missing = ["memory", "pids"].map(|name| (name.to_owned(), error.to_string(), String::new()));
+            let missing =
+                ["memory", "pids", "cpu"].map(|name| (name.to_owned(), error.to_string(), String::new()));
             Groups { base: None, version: "none".into(), missing: missing.into(), swept: Vec::new() }
         }
     }
+}
+
+/// The processes of this server that stand in the group it was started in, and on v2 must not stay there.
+fn family(config: &WardenConfig) -> Vec<u32> {
+    let mut family = vec![config.server_pid, std::process::id()];
+    if config.account.is_some() {
+        // The keeper. Without one the parent is the server itself.
+        family.extend(
+            rustix::process::getppid().and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok()),
+        );
+    }
+    family
 }
 
 /// Removes what dead servers left. A failure is no reason not to start, but it is told.
@@ -278,5 +286,29 @@ fn missing_controller(report: &ControllerReport) -> Option<(String, String, Stri
         ControllerState::Missing { why, mend } => {
             Some((report.controller.to_string(), why.clone(), mend.clone()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Program;
+
+    #[test]
+    fn a_keeper_leaves_the_group_with_its_server() {
+        let zygote = Program { arguments: Vec::new(), environment: Vec::new() };
+        let mut config = WardenConfig {
+            namespaces: true,
+            workspaces: "/".into(),
+            visible: Vec::new(),
+            files: Vec::new(),
+            zygote,
+            own: "/".into(),
+            server_pid: 7,
+            account: None,
+        };
+        assert_eq!(family(&config), [7, std::process::id()]);
+        config.account = Some(Account::PRIVATE);
+        assert_eq!(family(&config), [7, std::process::id(), std::os::unix::process::parent_id()]);
     }
 }

@@ -146,7 +146,8 @@ fn data(effective: &Effective, call: &Call) -> Check {
 fn writable(directory: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
     let probe = directory.join(format!(".doctor-{}", std::process::id()));
-    fs::write(&probe, b"").with_context(|| format!("write into {}", directory.display()))?;
+    // Made anew: in the directory of root's server a link of that name could lead root elsewhere.
+    fs::File::create_new(&probe).with_context(|| format!("write into {}", directory.display()))?;
     fs::remove_file(&probe).with_context(|| format!("remove {}", probe.display()))
 }
 
