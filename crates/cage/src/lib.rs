@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod channel;
+pub mod disk;
 mod embedded;
 mod error;
 mod identity;

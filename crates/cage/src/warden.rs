@@ -25,6 +25,7 @@ use rustix::{
 use crate::{
     cgroup::{Base, Group, GroupLimits},
     channel::{Channel, Packet},
+    disk::Disk,
     error::{Error, Named},
     identity::{self, RANGE_LENGTH, Uids, WorkspaceMaps},
     message::{Act, Notice, Ready, Request, RoomLimits, WardenConfig},
@@ -80,6 +81,9 @@ struct Warden<'a> {
     maps: WorkspaceMaps,
     cgroups: Option<Base>,
     own_mounts: OwnedFd,
+    /// `None` where workspaces are ordinary directories.
+    disk: Option<Disk>,
+    disk_owner: u32,
     rooms: HashMap<u64, Room>,
     /// Rooms that are being built, by the number of the request.
     building: HashMap<u64, u64>,
@@ -91,6 +95,8 @@ struct Room {
     slot: u32,
     group: Option<Group>,
     mounts: Option<OwnedFd>,
+    /// The name of its workspace, once it has one.
+    workspace: Option<String>,
 }
 
 impl<'a> Warden<'a> {
@@ -108,14 +114,25 @@ impl<'a> Warden<'a> {
         if config.namespaces && !root {
             identity::enter_own_namespace()?;
         }
+        // Before the nursery, whose mounts are copies of these.
+        let (disk, disk_missing) = start::open_disk(&config, root);
         let mut maps = WorkspaceMaps::default();
         let mapped = config.namespaces && start::can_map(&config.workspaces, uids, &mut maps)?;
         let own_mounts = identity::open_namespace(rustix::process::getpid(), "mnt")?;
         let (nursery, zygote) = start::nursery(engine, &config, uids, landlock)?;
-        let owner = if root { uids.disk_owner(mapped) } else { rustix::process::getuid().as_raw() };
-        let owner = if root { (owner, owner) } else { (u32::MAX, u32::MAX) };
-        let ready = Ready { owner, separate_uids: mapped, landlock, cgroup, missing_controllers, zygote };
-        engine.send(&Notice::Ready(ready), &[]).named("answer the engine")?;
+        let disk_owner = if root { uids.disk_owner(mapped) } else { u32::MAX };
+        let owner = (disk_owner, disk_owner);
+        let ready = Ready {
+            owner,
+            separate_uids: mapped,
+            landlock,
+            cgroup,
+            missing_controllers,
+            disk_missing,
+            zygote,
+        };
+        let top: Vec<_> = disk.iter().map(Disk::root).collect();
+        engine.send(&Notice::Ready(ready), &top).named("answer the engine")?;
         Ok(Self {
             engine,
             nursery,
@@ -125,6 +142,8 @@ impl<'a> Warden<'a> {
             maps,
             cgroups,
             own_mounts,
+            disk,
+            disk_owner,
             rooms: HashMap::new(),
             building: HashMap::new(),
             free_slots: BTreeSet::new(),
@@ -204,7 +223,7 @@ impl<'a> Warden<'a> {
             },
             None => None,
         };
-        self.rooms.insert(room, Room { slot, group, mounts: None });
+        self.rooms.insert(room, Room { slot, group, mounts: None, workspace: None });
         self.building.insert(number, room);
         let ordered = self.order_room(number, room, act);
         if ordered.is_err() {
@@ -236,21 +255,25 @@ impl<'a> Warden<'a> {
 
     fn limit(&mut self, room: u64, limits: RoomLimits) -> Result<(), Error> {
         let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
-        match &mut home.group {
-            Some(group) => Ok(group.set_limits(&group_limits(limits))?),
-            None => Ok(()),
+        if let Some(group) = &mut home.group {
+            group.set_limits(&group_limits(limits))?;
+        }
+        match (&self.disk, &home.workspace) {
+            (Some(disk), Some(workspace)) => disk.settle(workspace, self.disk_owner, limits.disk_bytes),
+            _ => Ok(()),
         }
     }
 
     /// Moves the workspace into a parked room: late identity (DESIGN §4).
     fn identify(&mut self, room: u64, workspace: &str, limits: RoomLimits) -> Result<(), Error> {
-        self.limit(room, limits)?;
-        let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
-        let Some(mounts) = &home.mounts else { return Ok(()) };
         let plain = !workspace.is_empty() && !workspace.contains(['/', '\0']) && !workspace.starts_with('.');
         if !plain {
             return Err(Error::Protocol(format!("`{}` is no workspace", workspace.escape_debug())));
         }
+        self.rooms.get_mut(&room).ok_or_else(|| gone(room))?.workspace = Some(workspace.to_owned());
+        self.limit(room, limits)?;
+        let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
+        let Some(mounts) = &home.mounts else { return Ok(()) };
         let path = self.config.workspaces.join(workspace).join("files");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&path, flags, Mode::empty()).named("open the workspace")?;
@@ -300,7 +323,7 @@ impl<'a> Warden<'a> {
             home.mounts = descriptors.pop();
             if let Some(group) = &home.group {
                 let fds = group.event_fds()?;
-                events.extend(fds.memory.into_iter().chain(fds.pids));
+                events.extend(fds.memory.into_iter().chain(fds.pids).chain(fds.cpu));
             }
         }
         let borrowed: Vec<_> = events.iter().map(AsFd::as_fd).collect();

@@ -82,6 +82,7 @@ pub(crate) async fn engine(
         pool,
         max_sandboxes: sandbox.max_sandboxes,
         limits,
+        disk_bytes: sandbox.disk_total.map(|size| size.0),
         warden: warden()?,
     };
     let engine = Engine::start(config).await?;

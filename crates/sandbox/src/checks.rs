@@ -35,6 +35,7 @@ pub enum CheckState {
 pub(crate) fn of_engine(isolation: Isolation, ready: &Ready) -> Vec<Check> {
     let mut checks = vec![namespaces(isolation), host_uids(isolation, ready), landlock(ready), seccomp()];
     checks.extend(cgroup(ready));
+    checks.push(disk(ready));
     checks
 }
 
@@ -95,6 +96,23 @@ fn cgroup(ready: &Ready) -> Vec<Check> {
         });
     }
     checks
+}
+
+fn disk(ready: &Ready) -> Check {
+    match &ready.disk_missing {
+        None => works(
+            "disk quota",
+            "the kernel limits the bytes of each workspace (btrfs); their number of files is counted while code runs",
+        ),
+        Some((why, mend)) => Check {
+            name: "disk quota".into(),
+            state: CheckState::Degraded,
+            detail: format!(
+                "{why}; workspaces are measured while code runs, the kernel limits single files only"
+            ),
+            mend: Some(mend.clone()).filter(|text| !text.is_empty()),
+        },
+    }
 }
 
 fn works(name: &str, detail: &str) -> Check {

@@ -10,13 +10,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use reckon_cage::disk::Meter;
 use reckon_protocol::FileEntry;
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
-use crate::error::EngineError;
+use crate::{error::EngineError, site::Site};
 
 /// Files that a listing holds; beyond it the rest is left out.
 const LISTED: usize = 10_000;
@@ -68,11 +69,25 @@ pub(crate) struct Workspace {
     directory: PathBuf,
     /// Who must own its files; `u32::MAX` where that is whoever writes them.
     owner: (u32, u32),
+    /// Keeps the path to it valid.
+    _site: Option<Site>,
 }
 
 impl Workspace {
-    pub(crate) fn new(directory: PathBuf, owner: (u32, u32)) -> Self {
-        Self { directory, owner }
+    pub(crate) fn new(directory: PathBuf, owner: (u32, u32), site: Site) -> Self {
+        Self { directory, owner, _site: Some(site) }
+    }
+
+    /// Returns the workspace in a directory of one's own.
+    #[cfg(test)]
+    pub(crate) fn at(directory: PathBuf) -> Self {
+        Self { directory, owner: (u32::MAX, u32::MAX), _site: None }
+    }
+
+    /// Returns the kernel's account of it, where the disk keeps one.
+    pub(crate) fn meter(&self) -> Option<Meter> {
+        let root = self.root().ok()?;
+        Meter::of(root.as_fd()).ok()
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<WorkspaceFile>, EngineError> {
@@ -193,7 +208,8 @@ impl Workspace {
         rustix::fs::fchown(file, Some(uid), Some(gid))
     }
 
-    fn root(&self) -> Result<OwnedFd, Errno> {
+    /// Opens its top directory.
+    pub(crate) fn root(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(&self.directory, flags, Mode::empty())
     }
@@ -294,7 +310,7 @@ mod tests {
 
     fn workspace() -> (tempfile::TempDir, Workspace) {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let workspace = Workspace::new(directory.path().to_owned(), (u32::MAX, u32::MAX));
+        let workspace = Workspace::at(directory.path().to_owned());
         (directory, workspace)
     }
 

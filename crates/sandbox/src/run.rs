@@ -6,7 +6,7 @@ use reckon_cage::{
     cgroup::Events,
     message::{ContextSignal, Ending},
 };
-use reckon_protocol::{EventKind, LimitHit, RaisedError, Status};
+use reckon_protocol::{EventKind, LimitHit, Limits, RaisedError, State, Status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,7 @@ use crate::{
     error::EngineError,
     frames::{Ending as Said, Order, Report},
     room::{Connection, ProcessHandle, Room},
+    watch::{Watch, exceeded, limits_named},
 };
 
 /// From SIGINT to SIGKILL.
@@ -57,7 +58,8 @@ pub(crate) struct Run {
     started: Instant,
     deadline: Instant,
     push: Push,
-    timed_out: bool,
+    /// The limit for which it is pushed.
+    exceeded: Option<LimitHit>,
     output_left: u64,
     output_dropped: u64,
     shown_left: u64,
@@ -67,6 +69,12 @@ pub(crate) struct Run {
     /// The reader has gone or takes nothing any more.
     deaf: bool,
     process: Option<ProcessHandle>,
+    /// There while the code runs.
+    pub(crate) watch: Option<Watch>,
+    /// Whether the workspace came to stand at its limit.
+    pub(crate) disk_filled_up: bool,
+    /// Limits that the exception names with which the code ended.
+    raised_for: Vec<LimitHit>,
     ending: CancellationToken,
     pub(crate) execution_count: u64,
 }
@@ -75,6 +83,7 @@ pub(crate) struct Run {
 enum Step {
     Interrupt,
     Deadline,
+    Exceeded(LimitHit),
     Report(Result<Option<Report>, String>),
     Stdout,
     Stderr,
@@ -87,6 +96,7 @@ enum Urgent {
     Deaf,
     Interrupt,
     Deadline,
+    Exceeded(LimitHit),
 }
 
 impl Run {
@@ -96,7 +106,7 @@ impl Run {
             started,
             deadline: started + task.timeout,
             push: Push::Not,
-            timed_out: false,
+            exceeded: None,
             output_left: home.limits.output_bytes,
             output_dropped: 0,
             shown_left: SHOWN,
@@ -105,6 +115,9 @@ impl Run {
             events_before: room.map(Room::events).unwrap_or_default(),
             deaf: false,
             process: None,
+            watch: None,
+            disk_filled_up: false,
+            raised_for: Vec::new(),
             ending: home.ending.clone(),
             execution_count: 0,
             task,
@@ -132,6 +145,7 @@ impl Run {
             match self.step(connection).await {
                 Step::Interrupt => self.push_on().await,
                 Step::Deadline => self.deadline_passed().await,
+                Step::Exceeded(limit) => self.limit_exceeded(limit).await,
                 Step::Stdout => self.read_stdout(connection).await,
                 Step::Stderr => self.read_stderr(connection).await,
                 Step::Deleted => return End::Deleted,
@@ -154,13 +168,14 @@ impl Run {
         end
     }
 
-    async fn step(&self, connection: &mut Connection) -> Step {
+    async fn step(&mut self, connection: &mut Connection) -> Step {
         let Connection { driver, stdout, stderr, process } = connection;
         tokio::select! {
             biased;
             () = self.ending.cancelled() => Step::Deleted,
             () = self.task.interrupt.cancelled(), if self.push == Push::Not => Step::Interrupt,
             () = tokio::time::sleep_until(self.deadline), if self.push != Push::Killed => Step::Deadline,
+            limit = exceeded(&mut self.watch), if self.exceeded.is_none() => Step::Exceeded(limit),
             // Before what its children may go on writing for ever.
             ending = process.ending() => Step::Ended(ending),
             report = driver.report() => Step::Report(report),
@@ -212,6 +227,7 @@ impl Run {
                     self.shown_left = self.shown_left.max(connection.driver.last_length.max(REPORT) as u64);
                 }
                 let raised = RaisedError { name, message, traceback };
+                self.raised_for = limits_named(&raised);
                 self.in_order(n, EventKind::Error(raised), connection).await?;
             }
             Report::ClearOutput { id, wait } if id == ours => {
@@ -286,7 +302,7 @@ impl Run {
 
     fn status_of(&self, said: Said) -> Status {
         match said {
-            _ if self.timed_out => Status::Timeout,
+            _ if matches!(self.exceeded, Some(LimitHit::Time | LimitHit::Cpu)) => Status::Timeout,
             Said::Ok => Status::Ok,
             Said::Interrupted if self.push != Push::Not => Status::Interrupted,
             // Code may raise KeyboardInterrupt by itself.
@@ -382,19 +398,38 @@ impl Run {
                 () = self.ending.cancelled() => Urgent::Deaf,
                 () = self.task.interrupt.cancelled(), if self.push == Push::Not && !dead => Urgent::Interrupt,
                 () = tokio::time::sleep_until(self.deadline), if !dead => Urgent::Deadline,
+                limit = exceeded(&mut self.watch), if self.exceeded.is_none() && !dead => Urgent::Exceeded(limit),
                 () = tokio::time::sleep(PATIENCE), if dead => Urgent::Deaf,
             };
             match urgent {
                 Urgent::Deaf => self.deaf = true,
                 Urgent::Interrupt => self.push_on().await,
                 Urgent::Deadline => self.deadline_passed().await,
+                Urgent::Exceeded(limit) => self.limit_exceeded(limit).await,
             }
         }
     }
 
     async fn deadline_passed(&mut self) {
-        self.timed_out |= self.push == Push::Not;
+        if self.push == Push::Not {
+            self.exceeded = Some(LimitHit::Time);
+        }
         self.push_on().await;
+    }
+
+    async fn limit_exceeded(&mut self, limit: LimitHit) {
+        self.exceeded = Some(limit);
+        if limit == LimitHit::Cpu {
+            if self.push == Push::Not {
+                self.push_on().await;
+            }
+            return;
+        }
+        // A writer that is asked first writes on meanwhile.
+        self.push = Push::Killed;
+        if let Some(process) = &self.process {
+            process.signal(ContextSignal::Kill).await;
+        }
     }
 
     /// Returns whether the kernel killed something of the sandbox for its memory limit since the start.
@@ -404,8 +439,27 @@ impl Run {
 
     /// Returns the status when our own SIGKILL ended the interpreter.
     pub(crate) fn killed_by_us(&self) -> Option<Status> {
-        let status = if self.timed_out { Status::Timeout } else { Status::Interrupted };
+        let status = match self.exceeded {
+            Some(LimitHit::Disk | LimitHit::Files) => Status::Killed,
+            Some(_) => Status::Timeout,
+            None => Status::Interrupted,
+        };
         (self.push == Push::Killed).then_some(status)
+    }
+
+    /// Returns whether the workspace grew beyond a limit that the kernel does not hold here.
+    pub(crate) fn overran_the_workspace(&self) -> bool {
+        matches!(self.exceeded, Some(LimitHit::Disk | LimitHit::Files))
+    }
+
+    /// Returns why our own SIGKILL was needed, as a sentence.
+    pub(crate) fn why_killed(&self, limits: &Limits) -> String {
+        let grew = "All processes were ended: the workspace grew beyond its limit of";
+        match self.exceeded {
+            Some(LimitHit::Disk) => format!("{grew} {} bytes.", limits.disk_bytes),
+            Some(LimitHit::Files) => format!("{grew} {} files and directories.", limits.disk_inodes),
+            _ => "The code did not stop when interrupted and was killed.".to_owned(),
+        }
     }
 
     /// Tells a reader who listens that the sandbox is gone; one who does not is not waited for.
@@ -415,13 +469,17 @@ impl Run {
     }
 
     /// Emits the last event.
-    pub(crate) async fn close(mut self, status: Status, room: Option<&Room>) {
+    pub(crate) async fn close(mut self, status: Status, state: State, room: Option<&Room>) {
         let now = room.map(Room::events).unwrap_or_default();
+        let told = |limit| self.exceeded == Some(limit) || self.raised_for.contains(&limit);
         let limits_hit = [
-            (LimitHit::Time, self.timed_out),
+            (LimitHit::Time, told(LimitHit::Time)),
+            (LimitHit::Cpu, told(LimitHit::Cpu)),
             (LimitHit::Memory, now.oom_kills > self.events_before.oom_kills),
             (LimitHit::Pids, now.pids_refused > self.events_before.pids_refused),
             (LimitHit::Output, self.output_dropped + self.reports_dropped > 0),
+            (LimitHit::Disk, told(LimitHit::Disk) || self.disk_filled_up),
+            (LimitHit::Files, told(LimitHit::Files)),
         ];
         let limits_hit = limits_hit.into_iter().filter_map(|(limit, hit)| hit.then_some(limit)).collect();
         if self.output_dropped > 0 {
@@ -439,6 +497,7 @@ impl Run {
             execution: self.task.id.clone(),
             status,
             limits_hit,
+            state,
             execution_count: self.execution_count,
             duration_ms: self.started.elapsed().as_secs_f64() * 1000.0,
         };

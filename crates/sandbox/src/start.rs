@@ -6,13 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reckon_cage::message::{Program, WardenConfig};
+use reckon_cage::message::{DiskConfig, Program, WardenConfig};
 
 use crate::{
     engine::{EngineConfig, Isolation},
     error::EngineError,
     visible,
 };
+
+/// What the size of a disk is a multiple of.
+const DISK_UNIT: u64 = 1 << 20;
 
 /// The Python that lives inside, embedded: name and source.
 const PYTHON: [(&str, &str); 8] = [
@@ -85,12 +88,29 @@ pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<W
         zygote: zygote(config, &own, &python),
         own,
         server_pid: std::process::id(),
+        disk: disk(config.data_dir.join("disk.btrfs"), config.disk_bytes)?,
     })
 }
 
+/// Returns the disk of a data directory, which is its file's parent.
+fn disk(file: PathBuf, bytes: Option<u64>) -> Result<DiskConfig, EngineError> {
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    let bytes = if let Some(bytes) = bytes {
+        bytes
+    } else {
+        let act = || format!("look at the file system of {}", directory.display());
+        let free = reckon_cage::disk::free_bytes(directory)
+            .map_err(|source| EngineError::Io { act: act(), source })?;
+        // A disk that finds no space beneath it fails as broken hardware does, for all sandboxes at once.
+        free / 10 * 8
+    };
+    Ok(DiskConfig { file, bytes: bytes / DISK_UNIT * DISK_UNIT })
+}
+
 /// Returns what a warden needs to know that only tries the walls.
-pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenConfig {
-    WardenConfig {
+pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> Result<WardenConfig, EngineError> {
+    let file = directory.join(format!("trial-{}.btrfs", std::process::id()));
+    Ok(WardenConfig {
         namespaces: isolation == Isolation::Room,
         workspaces: directory.to_owned(),
         visible: visible::of_system(),
@@ -98,7 +118,8 @@ pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenCon
         zygote: Program { arguments: Vec::new(), environment: Vec::new() },
         own: directory.to_owned(),
         server_pid: std::process::id(),
-    }
+        disk: disk(file, None)?,
+    })
 }
 
 /// Removes what [`warden_config`] wrote on the host.

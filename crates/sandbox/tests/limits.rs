@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -125,18 +126,44 @@ async fn nothing_is_left_when_an_engine_ends() {
     run(&sandbox, "import subprocess\nsubprocess.Popen(['sleep', '5151'], start_new_session=True)").await;
     let groups = groups_of("sleep\u{0}5151");
     assert!(!groups.is_empty() || house.lacks("cgroup pids"), "the code runs in cgroups of its own");
-    let data = house.directory.path().join("data");
-    house.engine.shutdown().await;
+    let House { engine, directory } = house;
+    let data = directory.path().join("data");
+    let sandboxes = std::fs::File::open(engine.directory()).unwrap();
+    engine.shutdown().await;
+    // The open directory still leads to where they were.
+    let sandboxes_path = PathBuf::from(format!("/proc/self/fd/{}", sandboxes.as_raw_fd()));
+    let left: Vec<_> = walk(&sandboxes_path).into_iter().filter(|path| path.contains("sbx_")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Whoever holds a sandbox of an engine that has ended still holds the disk.
+    drop((sandboxes, sandbox, engine));
     assert!(!groups.iter().any(|group| group.exists()), "{groups:?}");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(data.to_str().unwrap()), "{mounts}");
     let left: Vec<_> = walk(&data).into_iter().filter(|path| path.contains("sbx_")).collect();
     assert!(left.is_empty(), "{left:?}");
+    assert!(!is_in_a_loop_device(&data), "the disk is let go of");
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     for process in processes {
         let command = std::fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
         assert!(!command.contains("sleep\u{0}5151"), "{command}");
     }
+}
+
+/// Whether a loop device shows a file below a directory. The kernel lets go of it a moment after its last user.
+fn is_in_a_loop_device(directory: &Path) -> bool {
+    let shown = || {
+        let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let files = devices.map(|device| std::fs::read_to_string(device.path().join("loop/backing_file")));
+        files.filter_map(Result::ok).any(|file| Path::new(file.trim()).starts_with(directory))
+    };
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while shown() {
+        if std::time::Instant::now() > until {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
 }
 
 /// The directories of the cgroups, and of the one above the rooms, in which a command of this kind runs.

@@ -18,6 +18,7 @@ use super::nursery::{self, Nursery};
 use crate::{
     cgroup::{Base, BaseRequest, ControllerReport, ControllerState, Hierarchy, Systemd},
     channel::Channel,
+    disk::Disk,
     embedded,
     error::{Error, Named},
     identity::{self, Uids, WorkspaceMaps},
@@ -174,7 +175,7 @@ fn try_room(config: &WardenConfig, uids: Uids) -> Result<(), Error> {
     }
     let init = embedded::init()?;
     let map = uids.room_map(1);
-    let plan = RoomPlan { map: &map, tmp_bytes: 1 << 20, procs: &[], init: init.as_fd() };
+    let plan = RoomPlan { map: &map, tmp_bytes: 1 << 20, tmp_inodes: 64, procs: &[], init: init.as_fd() };
     let (_, pidfd) = room::build(&plan)?;
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).named("kill the trial room")?;
     let options = WaitIdOptions::EXITED;
@@ -224,6 +225,18 @@ pub(super) fn can_map(workspaces: &Path, uids: Uids, maps: &mut WorkspaceMaps) -
     let tree = rustix::mount::open_tree(CWD, workspaces, flags).named("open_tree of the workspaces")?;
     let change = MountChange { idmap: Some(namespace.as_fd()), ..MountChange::default() };
     Ok(sys::set_mount(tree.as_fd(), change).is_ok())
+}
+
+/// Opens the disk of the workspaces. Without one they are ordinary directories, which is said.
+pub(super) fn open_disk(config: &WardenConfig, root: bool) -> (Option<Disk>, Option<(String, String)>) {
+    if !root {
+        let what = "only the host's root can mount a disk with quotas";
+        return (None, Some((what.into(), "start as root".into())));
+    }
+    match Disk::open(&config.disk, &config.workspaces) {
+        Ok(disk) => (Some(disk), None),
+        Err(error) => (None, Some(explain(error))),
+    }
 }
 
 type Missing = Vec<(String, String, String)>;

@@ -32,11 +32,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the program and waits until rooms can be made.
+    /// Starts the program and waits until rooms can be made. Returns what stands and the top of the disk, if any.
     pub(super) async fn start(
         program: &[OsString],
         config: &WardenConfig,
-    ) -> Result<(Self, Ready), EngineError> {
+    ) -> Result<(Self, Ready, Option<OwnedFd>), EngineError> {
         let (ours, theirs) = Channel::pair().map_err(|source| EngineError::io("socketpair", source))?;
         let document = document(config)?;
         ours.send(&(), &[document.as_fd()])
@@ -45,7 +45,7 @@ impl Process {
             register(ours).map_err(|source| EngineError::io("register the warden's socket", source))?;
         let process = Self { child: spawn(program, theirs)?, socket: Arc::new(socket) };
         match tokio::time::timeout(START, process.first_word()).await {
-            Ok(Ok(ready)) => Ok((process, ready)),
+            Ok(Ok((ready, disk))) => Ok((process, ready, disk)),
             Ok(Err(error)) => {
                 process.finish().await;
                 Err(error)
@@ -57,9 +57,11 @@ impl Process {
         }
     }
 
-    async fn first_word(&self) -> Result<Ready, EngineError> {
-        match receive(&self.socket).await?.map(|packet| packet.message) {
-            Some(Notice::Ready(ready)) => Ok(ready),
+    async fn first_word(&self) -> Result<(Ready, Option<OwnedFd>), EngineError> {
+        let packet = receive(&self.socket).await?;
+        let (message, descriptors) = packet.map(|packet| (packet.message, packet.descriptors)).unzip();
+        match message {
+            Some(Notice::Ready(ready)) => Ok((ready, descriptors.and_then(|found| found.into_iter().next()))),
             Some(Notice::Unable { what, mend }) if mend.is_empty() => Err(EngineError::Warden(what)),
             Some(Notice::Unable { what, mend }) => Err(EngineError::Isolation { what, mend }),
             Some(other) => Err(EngineError::Warden(format!("the warden began with {other:?}"))),

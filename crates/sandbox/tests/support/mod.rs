@@ -44,6 +44,7 @@ impl House {
             pool: 1,
             max_sandboxes: 64,
             limits: Limits::default(),
+            disk_bytes: Some(8 << 30),
             warden: vec![env!("CARGO_BIN_EXE_reckon-warden").into()],
         }
     }
