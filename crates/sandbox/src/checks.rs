@@ -80,7 +80,14 @@ fn seccomp() -> Check {
 
 fn cgroup(ready: &Ready) -> Vec<Check> {
     let mut checks = Vec::new();
-    if ready.cgroup != "none" {
+    if ready.cgroup == "none" {
+        checks.push(Check {
+            name: "processor time".into(),
+            state: CheckState::Missing,
+            detail: "without a cgroup nobody counts it: `cpu_ms` is not held, the wall time is".into(),
+            mend: None,
+        });
+    } else {
         checks.push(works("cgroup", &ready.cgroup));
     }
     for (controller, why, mend) in &ready.missing_controllers {

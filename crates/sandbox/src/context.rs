@@ -160,10 +160,15 @@ impl Context {
         let end = run.drive(&mut connection).await;
         let mut gauge = run.watch.take().map(Watch::into_gauge);
         let (status, state) = match end {
-            End::Finished(status) => {
+            // The signal that ends it may come after its last word.
+            End::Finished(status) if !run.is_killed_by_us() => {
                 self.connection = Some(connection);
                 self.executed = run.execution_count;
                 (status, State::Kept)
+            }
+            End::Finished(_) => {
+                self.executed = 0;
+                (self.judge_death(&mut run, None).await, State::Lost)
             }
             End::Deleted => return run.deleted(),
             End::Died(ending) => {
@@ -172,10 +177,10 @@ impl Context {
             }
         };
         if let Some(gauge) = &mut gauge {
-            if run.overran_the_workspace() {
+            if run.reached.is_workspace_overrun() {
                 self.stop_writers(gauge).await;
             }
-            run.disk_filled_up = gauge.filled_up();
+            run.reached.disk_filled_up = gauge.filled_up();
         }
         self.home.gauge = gauge;
         run.close(status, state, self.room.as_ref()).await;
@@ -235,7 +240,7 @@ impl Context {
     /// Reads from the kernel why the interpreter ended.
     async fn judge_death(&mut self, run: &mut Run, ending: Option<Ending>) -> Status {
         let lost = "Variables are lost, files are kept.";
-        if run.oom_killed(self.room.as_ref()) {
+        if run.reached.is_out_of_memory(self.room.as_ref()) {
             let limit = self.home.limits.memory_bytes / (1024 * 1024);
             let message = format!(
                 "The interpreter was killed: the sandbox reached its memory limit of {limit} MiB. {lost}"
@@ -243,10 +248,10 @@ impl Context {
             run.notice(&message).await;
             return Status::OutOfMemory;
         }
-        if let Some(status) = run.killed_by_us() {
-            let why = run.why_killed(&self.home.limits);
+        if run.is_killed_by_us() {
+            let why = run.reached.why_killed(&self.home.limits);
             run.notice(&format!("{why} {lost}")).await;
-            return status;
+            return run.reached.status_when_killed();
         }
         let how = match ending {
             Some(Ending::Exited(code)) => format!("exited with status {code}"),

@@ -100,7 +100,8 @@ impl Gauge {
         if self.walk.is_none() {
             tokio::time::sleep_until(self.next).await;
             if let Some(meter) = &self.meter {
-                let used = meter.bytes().unwrap_or(u64::MAX);
+                // Counted on disk every few seconds only, so what is under way counts too.
+                let used = meter.bytes_at_most().unwrap_or(u64::MAX);
                 if used / INODE <= self.allowed.inodes {
                     self.next = Instant::now() + PERIOD;
                     return None;

@@ -14,6 +14,7 @@ mod gauge;
 pub mod image;
 mod lock;
 mod pool;
+mod reached;
 mod room;
 mod run;
 mod sandbox;

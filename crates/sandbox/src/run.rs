@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use reckon_cage::{
-    cgroup::Events,
-    message::{ContextSignal, Ending},
-};
-use reckon_protocol::{EventKind, LimitHit, Limits, RaisedError, State, Status};
+use reckon_cage::message::{ContextSignal, Ending};
+use reckon_protocol::{EventKind, LimitHit, RaisedError, State, Status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +11,9 @@ use crate::{
     context::{Home, Task},
     error::EngineError,
     frames::{Ending as Said, Order, Report},
+    reached::Reached,
     room::{Connection, ProcessHandle, Room},
-    watch::{Watch, exceeded, limits_named},
+    watch::{Watch, exceeded},
 };
 
 /// From SIGINT to SIGKILL.
@@ -58,23 +56,17 @@ pub(crate) struct Run {
     started: Instant,
     deadline: Instant,
     push: Push,
-    /// The limit for which it is pushed.
-    exceeded: Option<LimitHit>,
     output_left: u64,
     output_dropped: u64,
     shown_left: u64,
     reports_dropped: u64,
     raised: bool,
-    events_before: Events,
+    pub(crate) reached: Reached,
     /// The reader has gone or takes nothing any more.
     deaf: bool,
     process: Option<ProcessHandle>,
     /// There while the code runs.
     pub(crate) watch: Option<Watch>,
-    /// Whether the workspace came to stand at its limit.
-    pub(crate) disk_filled_up: bool,
-    /// Limits that the exception names with which the code ended.
-    raised_for: Vec<LimitHit>,
     ending: CancellationToken,
     pub(crate) execution_count: u64,
 }
@@ -106,18 +98,15 @@ impl Run {
             started,
             deadline: started + task.timeout,
             push: Push::Not,
-            exceeded: None,
             output_left: home.limits.output_bytes,
             output_dropped: 0,
             shown_left: SHOWN,
             reports_dropped: 0,
             raised: false,
-            events_before: room.map(Room::events).unwrap_or_default(),
+            reached: Reached::new(room),
             deaf: false,
             process: None,
             watch: None,
-            disk_filled_up: false,
-            raised_for: Vec::new(),
             ending: home.ending.clone(),
             execution_count: 0,
             task,
@@ -175,7 +164,7 @@ impl Run {
             () = self.ending.cancelled() => Step::Deleted,
             () = self.task.interrupt.cancelled(), if self.push == Push::Not => Step::Interrupt,
             () = tokio::time::sleep_until(self.deadline), if self.push != Push::Killed => Step::Deadline,
-            limit = exceeded(&mut self.watch), if self.exceeded.is_none() => Step::Exceeded(limit),
+            limit = exceeded(&mut self.watch), if self.reached.stopped_for.is_none() => Step::Exceeded(limit),
             // Before what its children may go on writing for ever.
             ending = process.ending() => Step::Ended(ending),
             report = driver.report() => Step::Report(report),
@@ -227,7 +216,7 @@ impl Run {
                     self.shown_left = self.shown_left.max(connection.driver.last_length.max(REPORT) as u64);
                 }
                 let raised = RaisedError { name, message, traceback };
-                self.raised_for = limits_named(&raised);
+                self.reached.raised(&raised);
                 self.in_order(n, EventKind::Error(raised), connection).await?;
             }
             Report::ClearOutput { id, wait } if id == ours => {
@@ -302,7 +291,7 @@ impl Run {
 
     fn status_of(&self, said: Said) -> Status {
         match said {
-            _ if matches!(self.exceeded, Some(LimitHit::Time | LimitHit::Cpu)) => Status::Timeout,
+            _ if self.reached.is_time_up() => Status::Timeout,
             Said::Ok => Status::Ok,
             Said::Interrupted if self.push != Push::Not => Status::Interrupted,
             // Code may raise KeyboardInterrupt by itself.
@@ -398,7 +387,9 @@ impl Run {
                 () = self.ending.cancelled() => Urgent::Deaf,
                 () = self.task.interrupt.cancelled(), if self.push == Push::Not && !dead => Urgent::Interrupt,
                 () = tokio::time::sleep_until(self.deadline), if !dead => Urgent::Deadline,
-                limit = exceeded(&mut self.watch), if self.exceeded.is_none() && !dead => Urgent::Exceeded(limit),
+                limit = exceeded(&mut self.watch), if self.reached.stopped_for.is_none() && !dead => {
+                    Urgent::Exceeded(limit)
+                }
                 () = tokio::time::sleep(PATIENCE), if dead => Urgent::Deaf,
             };
             match urgent {
@@ -412,19 +403,23 @@ impl Run {
 
     async fn deadline_passed(&mut self) {
         if self.push == Push::Not {
-            self.exceeded = Some(LimitHit::Time);
+            self.reached.stopped_for = Some(LimitHit::Time);
         }
         self.push_on().await;
     }
 
     async fn limit_exceeded(&mut self, limit: LimitHit) {
-        self.exceeded = Some(limit);
         if limit == LimitHit::Cpu {
             if self.push == Push::Not {
+                self.reached.stopped_for = Some(limit);
                 self.push_on().await;
+            } else if let Some(watch) = &mut self.watch {
+                // It is being stopped already, for another reason.
+                watch.forget_processor();
             }
             return;
         }
+        self.reached.stopped_for = Some(limit);
         // A writer that is asked first writes on meanwhile.
         self.push = Push::Killed;
         if let Some(process) = &self.process {
@@ -432,34 +427,9 @@ impl Run {
         }
     }
 
-    /// Returns whether the kernel killed something of the sandbox for its memory limit since the start.
-    pub(crate) fn oom_killed(&self, room: Option<&Room>) -> bool {
-        room.map(Room::events).unwrap_or_default().oom_kills > self.events_before.oom_kills
-    }
-
-    /// Returns the status when our own SIGKILL ended the interpreter.
-    pub(crate) fn killed_by_us(&self) -> Option<Status> {
-        let status = match self.exceeded {
-            Some(LimitHit::Disk | LimitHit::Files) => Status::Killed,
-            Some(_) => Status::Timeout,
-            None => Status::Interrupted,
-        };
-        (self.push == Push::Killed).then_some(status)
-    }
-
-    /// Returns whether the workspace grew beyond a limit that the kernel does not hold here.
-    pub(crate) fn overran_the_workspace(&self) -> bool {
-        matches!(self.exceeded, Some(LimitHit::Disk | LimitHit::Files))
-    }
-
-    /// Returns why our own SIGKILL was needed, as a sentence.
-    pub(crate) fn why_killed(&self, limits: &Limits) -> String {
-        let grew = "All processes were ended: the workspace grew beyond its limit of";
-        match self.exceeded {
-            Some(LimitHit::Disk) => format!("{grew} {} bytes.", limits.disk_bytes),
-            Some(LimitHit::Files) => format!("{grew} {} files and directories.", limits.disk_inodes),
-            _ => "The code did not stop when interrupted and was killed.".to_owned(),
-        }
+    /// Returns whether our own SIGKILL ended the interpreter.
+    pub(crate) fn is_killed_by_us(&self) -> bool {
+        self.push == Push::Killed
     }
 
     /// Tells a reader who listens that the sandbox is gone; one who does not is not waited for.
@@ -470,18 +440,7 @@ impl Run {
 
     /// Emits the last event.
     pub(crate) async fn close(mut self, status: Status, state: State, room: Option<&Room>) {
-        let now = room.map(Room::events).unwrap_or_default();
-        let told = |limit| self.exceeded == Some(limit) || self.raised_for.contains(&limit);
-        let limits_hit = [
-            (LimitHit::Time, told(LimitHit::Time)),
-            (LimitHit::Cpu, told(LimitHit::Cpu)),
-            (LimitHit::Memory, now.oom_kills > self.events_before.oom_kills),
-            (LimitHit::Pids, now.pids_refused > self.events_before.pids_refused),
-            (LimitHit::Output, self.output_dropped + self.reports_dropped > 0),
-            (LimitHit::Disk, told(LimitHit::Disk) || self.disk_filled_up),
-            (LimitHit::Files, told(LimitHit::Files)),
-        ];
-        let limits_hit = limits_hit.into_iter().filter_map(|(limit, hit)| hit.then_some(limit)).collect();
+        let limits_hit = self.reached.all(room, self.output_dropped + self.reports_dropped > 0);
         if self.output_dropped > 0 {
             let dropped = self.output_dropped;
             self.notice(&format!("Output was cut: {dropped} more bytes were written and dropped.")).await;

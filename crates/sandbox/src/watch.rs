@@ -4,8 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use reckon_cage::cgroup::EventFds;
-use reckon_protocol::{LimitHit, RaisedError};
-use rustix::io::Errno;
+use reckon_protocol::LimitHit;
 use tokio::time::Instant;
 
 use crate::gauge::Gauge;
@@ -57,6 +56,11 @@ impl Watch {
         }
     }
 
+    /// Watches the workspace alone from now on.
+    pub(crate) fn forget_processor(&mut self) {
+        self.processor = None;
+    }
+
     /// Stops watching.
     pub(crate) fn into_gauge(self) -> Gauge {
         self.gauge
@@ -71,24 +75,6 @@ pub(crate) async fn exceeded(watch: &mut Option<Watch>) -> LimitHit {
     }
 }
 
-/// Returns the limits that an exception names by the number of its error: what the kernel refuses by an error alone,
-/// without counting it, is known from there only.
-pub(crate) fn limits_named(raised: &RaisedError) -> Vec<LimitHit> {
-    let names = |error: Errno| {
-        let number = format!("[Errno {}]", error.raw_os_error());
-        // The exceptions that led to it are in the traceback.
-        raised.message.contains(&number) || raised.traceback.contains(&number)
-    };
-    let mut limits = Vec::new();
-    if names(Errno::DQUOT) || names(Errno::NOSPC) {
-        limits.push(LimitHit::Disk);
-    }
-    if names(Errno::MFILE) || names(Errno::FBIG) {
-        limits.push(LimitHit::Files);
-    }
-    limits
-}
-
 impl Processor {
     async fn used_up(&mut self) {
         loop {
@@ -99,25 +85,5 @@ impl Processor {
             // All processors together cannot use it up sooner.
             self.next = Instant::now() + Duration::from_micros(left / self.processors).max(SOONEST);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_exception_names_the_limit_that_it_met() {
-        let raised = |message: &str, traceback: &str| RaisedError {
-            name: "OSError".into(),
-            message: message.into(),
-            traceback: traceback.into(),
-        };
-        let named = |message, traceback| limits_named(&raised(message, traceback));
-        assert_eq!(named("[Errno 122] Disk quota exceeded: 'x'", ""), [LimitHit::Disk]);
-        assert_eq!(named("broken", "OSError: [Errno 28] No space left on device"), [LimitHit::Disk]);
-        assert_eq!(named("[Errno 24] Too many open files", ""), [LimitHit::Files]);
-        assert_eq!(named("[Errno 27] File too large", ""), [LimitHit::Files]);
-        assert_eq!(named("[Errno 2] No such file", "[Errno 240]"), []);
     }
 }

@@ -143,6 +143,92 @@ async fn a_disk_is_opened_again_and_grows() {
 }
 
 #[tokio::test]
+async fn a_disk_survives_its_warden() {
+    let Some(house) = with_quota("a_disk_survives_its_warden").await else { return };
+    let sandbox = house.sandbox().await;
+    assert_eq!(run(&sandbox, "open('kept', 'w').write('still here')").await.status, Status::Ok);
+    let own = rustix::process::getpid();
+    for warden in wardens_of(own.as_raw_nonzero().get()) {
+        rustix::process::kill_process(warden, rustix::process::Signal::KILL).unwrap();
+    }
+    // The first execution may still be told of the end.
+    let again = async {
+        loop {
+            let outcome = run(&sandbox, "open('kept').read()").await;
+            if outcome.status == Status::Ok {
+                return outcome;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let outcome = tokio::time::timeout(Duration::from_secs(120), again).await.unwrap();
+    assert_eq!(outcome.results[0]["text/plain"], "'still here'");
+    let listed = sandbox.files().await.unwrap();
+    assert_eq!(listed[0].entry.name, "kept");
+    let outcome = run(&sandbox, "open('more', 'wb').write(bytes(1 << 20))").await;
+    assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
+    house.close().await;
+}
+
+/// The outer halves of wardens that a process has started.
+fn wardens_of(parent: i32) -> Vec<rustix::process::Pid> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let (front, fields) = stat.rsplit_once(") ").unwrap();
+        if front.ends_with("(reckon-warden") && fields.split(' ').nth(1) == Some(&parent.to_string()) {
+            let pid: i32 = front.split(' ').next().unwrap().parse().unwrap();
+            found.push(rustix::process::Pid::from_raw(pid).unwrap());
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// An engine that has no disk, as an ordinary user's has none: the one that it may make is too small.
+async fn without_quota(test: &str) -> Option<House> {
+    let house = House::with(test, |config| config.disk_bytes = Some(MIB)).await?;
+    assert!(house.lacks("disk quota"));
+    Some(house)
+}
+
+#[tokio::test]
+async fn without_a_quota_what_overruns_the_workspace_is_ended() {
+    let Some(house) = without_quota("without_a_quota_what_overruns_the_workspace_is_ended").await else {
+        return;
+    };
+    let limits = Limits { disk_bytes: 32 * MIB, file_bytes: 16 * 1024 * MIB, ..Limits::default() };
+    let sandbox = house.engine.create(spec(limits)).await.unwrap();
+    // A writer in the background, and a hidden one in the foreground, neither of which stops by itself.
+    let code = "import os, subprocess, time\n\
+        subprocess.Popen('while :; do head -c 1000000 /dev/zero >> background; sleep 0.1; done', shell=True)\n\
+        os.mkdir('hidden')\nfile = open('hidden/filler', 'wb')\nos.chmod('hidden', 0)\n\
+        while True:\n    file.write(bytes(1 << 20)) if os.fstat(file.fileno()).st_size < 4 << 30 else time.sleep(0.01)";
+    let outcome = run(&sandbox, code).await;
+    assert_eq!((outcome.status, outcome.state), (Status::Killed, State::Lost), "{outcome:?}");
+    assert_eq!(outcome.limits_hit, [LimitHit::Disk]);
+    assert!(outcome.notice.unwrap().contains("the workspace grew beyond its limit"));
+    // Nothing writes on; whoever looks at what is there and removes it is let be.
+    let code = "import os, shutil, time\nbefore = os.path.getsize('background')\ntime.sleep(1.5)\n\
+                print(os.path.getsize('background') == before)\nos.chmod('hidden', 0o700)\n\
+                shutil.rmtree('hidden')\nos.remove('background')";
+    let outcome = run(&sandbox, code).await;
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Status::Ok, "True\n"), "{outcome:?}");
+    assert_eq!(run(&sandbox, "open('small', 'wb').write(bytes(1 << 20))").await.status, Status::Ok);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn without_a_quota_it_is_said() {
+    let Some(house) = without_quota("without_a_quota_it_is_said").await else { return };
+    let checks = house.engine.report().checks;
+    let check = checks.iter().find(|check| check.name == "disk quota").unwrap();
+    assert!(check.detail.contains("measured while code runs"), "{}", check.detail);
+    assert!(check.mend.is_some(), "{check:?}");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn too_many_files_end_what_makes_them() {
     let Some(house) = House::open("too_many_files_end_what_makes_them").await else { return };
     let limits = Limits { disk_inodes: 500, ..Limits::default() };

@@ -27,6 +27,13 @@ impl Meter {
         Ok(self.number("referenced")?.saturating_add(self.number("rsv_data")?))
     }
 
+    /// Returns the bytes that may be in use once the kernel has written down what it has set aside for changes under
+    /// way, which is much more than they will need.
+    pub fn bytes_at_most(&self) -> io::Result<u64> {
+        let aside = [self.number("rsv_meta_pertrans")?, self.number("rsv_meta_prealloc")?];
+        Ok(aside.into_iter().fold(self.bytes()?, u64::saturating_add))
+    }
+
     fn number(&self, name: &str) -> io::Result<u64> {
         let text = fs::read_to_string(self.account.join(name))?;
         text.trim().parse().map_err(io::Error::other)
