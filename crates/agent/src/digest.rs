@@ -1,7 +1,7 @@
 //! What the model reads of an outcome: plain text within a budget, with nothing left unsaid about
 //! the state of its variables.
 
-use reckon_protocol::{ExecutionOutcome, MimeBundle, Status};
+use reckon_protocol::{ExecutionOutcome, LimitHit, MimeBundle, State, Status};
 
 use crate::{
     clean::clean,
@@ -188,14 +188,22 @@ impl Page<'_> {
 
     /// Says what became of the variables; a model assumes otherwise that they are all there.
     fn state(&mut self, outcome: &ExecutionOutcome) {
+        let happened = match outcome.status {
+            Status::Ok | Status::Error => None,
+            Status::OutOfMemory => Some("The memory limit was reached"),
+            Status::Killed => Some("The interpreter was killed"),
+            Status::InterpreterDied => Some("The interpreter ended by itself"),
+            Status::Timeout if outcome.limits_hit.contains(&LimitHit::Cpu) => {
+                Some("The limit of processor time was reached: interrupted")
+            }
+            Status::Timeout => Some("The time limit was reached: interrupted"),
+            Status::Interrupted => Some("Interrupted by the user"),
+        };
         let lost = format!("the interpreter was restarted: variables lost, files in {WORKSPACE} kept");
-        match (outcome.status, &outcome.notice) {
-            (Status::OutOfMemory, _) => self.line(&format!("The memory limit was reached; {lost}.")),
-            (Status::Killed, _) => self.line(&format!("The interpreter was killed; {lost}.")),
-            (Status::InterpreterDied, _) => self.line(&format!("The interpreter ended by itself; {lost}.")),
-            (Status::Timeout, None) => self.line("The time limit was reached: interrupted, variables kept."),
-            (Status::Interrupted, None) => self.line("Interrupted by the user, variables kept."),
-            _ => {}
+        match (happened, outcome.state) {
+            (Some(happened), State::Kept) => self.line(&format!("{happened}, variables kept.")),
+            (Some(happened), State::Lost) => self.line(&format!("{happened}; {lost}.")),
+            (None, _) => {}
         }
         if let Some(notice) = &outcome.notice {
             self.line(&format!("note: {}", clean(notice)));
@@ -243,7 +251,7 @@ fn file_words(file: &ChangedFile) -> String {
 #[cfg(test)]
 mod tests {
     use reckon_model::Image;
-    use reckon_protocol::{ExecutionId, FileEntry, LimitHit, RaisedError};
+    use reckon_protocol::{ExecutionId, FileEntry, RaisedError};
 
     use super::*;
     use crate::workspace::Change;
@@ -253,6 +261,10 @@ mod tests {
             id: ExecutionId::new(),
             status,
             limits_hit: Vec::new(),
+            state: match status {
+                Status::OutOfMemory | Status::Killed | Status::InterpreterDied => State::Lost,
+                _ => State::Kept,
+            },
             stdout: String::new(),
             stderr: String::new(),
             results: Vec::new(),
@@ -336,9 +348,14 @@ mod tests {
         let mut killed = outcome(Status::Timeout);
         killed.notice = Some("the interpreter was restarted, variables are lost".into());
         killed.limits_hit = vec![LimitHit::Time, LimitHit::Pids];
+        killed.state = State::Lost;
         let text = shown(&killed);
         assert!(!text.contains("variables kept"), "{text}");
         assert!(text.ends_with("variables are lost\nlimits reached: time, pids"), "{text}");
+        assert!(
+            text.contains("The time limit was reached: interrupted; the interpreter was restarted"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod account;
 pub mod cgroup;
 pub mod channel;
+pub mod disk;
 mod embedded;
 mod error;
 mod identity;

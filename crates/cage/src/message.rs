@@ -29,6 +29,17 @@ pub struct WardenConfig {
     /// was started with. A keeper starts the warden then.
     #[serde(default)]
     pub account: Option<Account>,
+    /// The disk that holds the workspaces where the host's root starts the warden.
+    pub disk: DiskConfig,
+}
+
+/// The file system of all workspaces, in one sparse file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiskConfig {
+    /// The directory of the file, root's alone; both are made when they are missing.
+    pub directory: PathBuf,
+    /// Its size, which it is made with or grows to.
+    pub bytes: u64,
 }
 
 impl WardenConfig {
@@ -61,7 +72,7 @@ pub enum Visible {
     Link(PathBuf, PathBuf),
 }
 
-/// Limits of a room that its cgroup enforces and that may change while it lives.
+/// Limits of a room that its cgroup and the disk enforce and that may change while it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomLimits {
     /// Memory in bytes; there is no swap.
@@ -70,6 +81,8 @@ pub struct RoomLimits {
     pub pids: u32,
     /// Thousandths of a core; `None` for no limit.
     pub cpu_millis: Option<u32>,
+    /// What its workspace may take on the disk, where there is one.
+    pub disk_bytes: u64,
 }
 
 /// A request with the number that its answer carries.
@@ -85,7 +98,8 @@ pub struct Request {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// Build room `room`. Answered by `Done` with the descriptors of its memory and pids events, as available.
+    /// Build room `room`. Answered by `Done` with the descriptors of its memory and pids events and of its account of
+    /// processor time, as available.
     Room {
         /// A number never used before.
         room: u64,
@@ -93,6 +107,8 @@ pub enum Act {
         limits: RoomLimits,
         /// Size of `/tmp` and of `/dev/shm` in bytes.
         tmp_bytes: u64,
+        /// Files and directories of each of them.
+        tmp_inodes: u64,
     },
     /// Fork a context into a room. Carries its control socket, its stdout and its stderr.
     Context {
@@ -118,7 +134,8 @@ pub enum Act {
         /// Its new limits.
         limits: RoomLimits,
     },
-    /// Give a room its sandbox: the limits, and the workspace mounted at `/workspace`.
+    /// Give a room its sandbox: the limits, and the workspace mounted at `/workspace`. On the disk its files are made
+    /// if they are not there yet.
     Identity {
         /// The room.
         room: u64,
@@ -157,7 +174,7 @@ pub enum ContextSignal {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Notice {
-    /// Rooms can be made now. Comes once, first.
+    /// Rooms can be made now. Comes once, first, with a descriptor of the disk's top directory where there is one.
     Ready(Ready),
     /// The warden cannot start; it ends after this.
     Unable {
@@ -222,6 +239,8 @@ pub struct Ready {
     /// Control groups of dead servers that were killed and removed, and those that could not be.
     #[serde(default)]
     pub swept: Vec<String>,
+    /// Where there is no disk with a quota for each workspace: why, and what mends it.
+    pub disk_missing: Option<(String, String)>,
     /// What the zygote said of itself.
     pub zygote: serde_json::Value,
 }

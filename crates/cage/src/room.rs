@@ -45,6 +45,8 @@ pub(crate) struct RoomPlan<'a> {
     pub(crate) map: &'a str,
     /// Size of `/tmp` and `/dev/shm`.
     pub(crate) tmp_bytes: u64,
+    /// Files and directories of each.
+    pub(crate) tmp_inodes: u64,
     /// `cgroup.procs` of its cgroup, one for each hierarchy.
     pub(crate) procs: &'a [OwnedFd],
     /// The embedded init, in a sealed memfd.
@@ -105,7 +107,7 @@ fn become_init(plan: &RoomPlan<'_>, mut gate: PipeReader) -> Result<Never, Error
     let uid = rustix::thread::Uid::from_raw(INSIDE);
     rustix::thread::set_thread_res_uid(Some(uid), Some(uid), Some(uid)).named("setresuid(1000)")?;
     rustix::system::sethostname(b"sandbox").named("sethostname")?;
-    mount_own(plan.tmp_bytes)?;
+    mount_own(plan.tmp_bytes, plan.tmp_inodes)?;
     sys::raise_loopback().named("raise lo")?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
         .named("setrlimit(CORE)")?;
@@ -115,7 +117,7 @@ fn become_init(plan: &RoomPlan<'_>, mut gate: PipeReader) -> Result<Never, Error
     Err(Error::Call { act: "execute init".into(), source: sys::execute_fd(plan.init, c"reckon-init") })
 }
 
-fn mount_own(tmp_bytes: u64) -> Result<(), Error> {
+fn mount_own(tmp_bytes: u64, tmp_inodes: u64) -> Result<(), Error> {
     root::mount_proc(Path::new("/proc"))?;
     for path in MASKED {
         // What this kernel does not have needs no mask.
@@ -129,9 +131,9 @@ fn mount_own(tmp_bytes: u64) -> Result<(), Error> {
     rustix::mount::mount_remount("/proc/sys", locked | MountFlags::RDONLY, "").named("lock /proc/sys")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     for (target, options) in [
-        ("/tmp", format!("mode=1777,size={tmp_bytes}\0")),
-        ("/dev/shm", format!("mode=1777,size={tmp_bytes}\0")),
-        (root::HOME, format!("mode=0700,size={tmp_bytes}\0")),
+        ("/tmp", format!("mode=1777,size={tmp_bytes},nr_inodes={tmp_inodes}\0")),
+        ("/dev/shm", format!("mode=1777,size={tmp_bytes},nr_inodes={tmp_inodes}\0")),
+        (root::HOME, format!("mode=0700,size={tmp_bytes},nr_inodes={tmp_inodes}\0")),
     ] {
         let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).map_err(io::Error::other);
         rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.named("options")?)

@@ -194,6 +194,167 @@ pub(crate) fn clear_groups() -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setgroups, 0_usize, std::ptr::null::<libc::gid_t>()) })
 }
 
+/// Returns the number of a loop device that nobody uses now.
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> io::Result<u32> {
+    const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
+    // SAFETY: takes no argument and returns a number.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+    u32::try_from(number).map_err(|_| io::Error::last_os_error())
+}
+
+/// Which file a loop device shows: `struct loop_info64` of linux/loop.h.
+#[repr(C)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    device_shown: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encryption: [u32; 2],
+    flags: u32,
+    names: [u8; 128],
+    key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `struct loop_config` of linux/loop.h.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+/// Has a loop device show a file until its last user goes away, past the page cache of the file where that works.
+pub(crate) fn show_in_loop_device(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    block_size: u32,
+) -> io::Result<()> {
+    const LOOP_CONFIGURE: libc::Ioctl = 0x4c0a;
+    const AUTOCLEAR: u32 = 4;
+    const DIRECT_IO: u32 = 16;
+    // SAFETY: an all-zero loop_config is valid: every field is an integer.
+    let mut config: LoopConfig = unsafe { std::mem::zeroed() };
+    config.fd = file.as_raw_fd() as u32;
+    config.block_size = block_size;
+    config.info.flags = AUTOCLEAR | DIRECT_IO;
+    // SAFETY: LOOP_CONFIGURE reads a loop_config, whose layout `LoopConfig` has; both descriptors are open.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+    check(result.into())
+}
+
+/// Returns device and inode of the file that a loop device shows; `ENXIO` where it shows none.
+pub(crate) fn shown_by_loop_device(device: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    const LOOP_GET_STATUS64: libc::Ioctl = 0x4c05;
+    // SAFETY: an all-zero loop_info64 is valid: every field is an integer.
+    let mut info: LoopInfo = unsafe { std::mem::zeroed() };
+    // SAFETY: LOOP_GET_STATUS64 writes a loop_info64, whose layout `LoopInfo` has.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) }.into())?;
+    Ok((info.device, info.inode))
+}
+
+/// What btrfs can be told with nothing but a name.
+#[derive(Clone, Copy)]
+pub(crate) enum BtrfsAct {
+    /// Make a subvolume of this name in a directory.
+    CreateSubvolume,
+    /// Remove the subvolume of this name from a directory; the kernel frees what it held in the background.
+    DestroySubvolume,
+    /// Make the file system as large as its device, with `max` as the name.
+    Resize,
+}
+
+/// Does something to the btrfs of `directory`.
+pub(crate) fn btrfs(directory: BorrowedFd<'_>, act: BtrfsAct, name: &CStr) -> io::Result<()> {
+    /// `struct btrfs_ioctl_vol_args` of linux/btrfs.h.
+    #[repr(C)]
+    struct Arguments {
+        fd: i64,
+        name: [u8; 4088],
+    }
+    let bytes = name.to_bytes();
+    // The longest name of a file; the last byte must stay zero.
+    if bytes.len() > 255 {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    }
+    let mut arguments = Arguments { fd: 0, name: [0; 4088] };
+    arguments.name[..bytes.len()].copy_from_slice(bytes);
+    let number = match act {
+        BtrfsAct::Resize => 3,
+        BtrfsAct::CreateSubvolume => 14,
+        BtrfsAct::DestroySubvolume => 15,
+    };
+    let request = btrfs_request(WRITE, number, size_of::<Arguments>());
+    // SAFETY: each of the three reads a btrfs_ioctl_vol_args, which `arguments` is, with its name ended by a zero.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), request, &raw const arguments) }.into())
+}
+
+/// Has the btrfs of `directory` account for each subvolume. Nothing happens where it already does.
+pub(crate) fn btrfs_enable_quota(directory: BorrowedFd<'_>) -> io::Result<()> {
+    const ENABLE: u64 = 1;
+    let mut arguments = [ENABLE, 0];
+    let request = btrfs_request(READ | WRITE, 40, size_of_val(&arguments));
+    // SAFETY: BTRFS_IOC_QUOTA_CTL reads and writes a btrfs_ioctl_quota_ctl_args, which is two u64.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), request, &raw mut arguments) }.into())
+}
+
+/// Limits what the subvolume of `directory` may refer to, its metadata included.
+pub(crate) fn btrfs_limit(directory: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
+    const MAX_REFERENCED: u64 = 1;
+    // The group (0: the subvolume's own), which limits follow, and the five limits.
+    let arguments = [0, MAX_REFERENCED, bytes, 0, 0, 0];
+    let request = btrfs_request(READ, 43, size_of_val(&arguments));
+    // SAFETY: BTRFS_IOC_QGROUP_LIMIT reads a btrfs_ioctl_qgroup_limit_args, which is six u64.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), request, &raw const arguments) }.into())
+}
+
+/// Returns the number of the subvolume in which `directory` lies.
+pub(crate) fn btrfs_subvolume(directory: BorrowedFd<'_>) -> io::Result<u64> {
+    /// `struct btrfs_ioctl_ino_lookup_args`; tree 0 means the descriptor's own.
+    #[repr(C)]
+    struct Arguments {
+        tree: u64,
+        object: u64,
+        name: [u8; 4080],
+    }
+    const FIRST_FREE_OBJECT: u64 = 256;
+    let mut arguments = Arguments { tree: 0, object: FIRST_FREE_OBJECT, name: [0; 4080] };
+    let request = btrfs_request(READ | WRITE, 18, size_of::<Arguments>());
+    // SAFETY: BTRFS_IOC_INO_LOOKUP reads and writes a btrfs_ioctl_ino_lookup_args, which `arguments` is.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), request, &raw mut arguments) }.into())?;
+    Ok(arguments.tree)
+}
+
+/// Returns the identity of the btrfs in which `directory` lies.
+pub(crate) fn btrfs_identity(directory: BorrowedFd<'_>) -> io::Result<[u8; 16]> {
+    /// `struct btrfs_ioctl_fs_info_args`.
+    #[repr(C)]
+    struct Arguments {
+        greatest_device: u64,
+        devices: u64,
+        identity: [u8; 16],
+        rest: [u8; 992],
+    }
+    // SAFETY: all of it is integers, for which zero is valid.
+    let mut arguments: Arguments = unsafe { std::mem::zeroed() };
+    let request = btrfs_request(READ, 31, size_of::<Arguments>());
+    // SAFETY: BTRFS_IOC_FS_INFO writes a btrfs_ioctl_fs_info_args, which `arguments` is.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), request, &raw mut arguments) }.into())?;
+    Ok(arguments.identity)
+}
+
+const WRITE: usize = 1;
+const READ: usize = 2;
+
+/// The number of a btrfs ioctl, as `_IOC` of linux/ioctl.h makes it.
+fn btrfs_request(direction: usize, number: usize, size: usize) -> libc::Ioctl {
+    const BTRFS: usize = 0x94;
+    (direction << 30 | size << 16 | BTRFS << 8 | number) as libc::Ioctl
+}
+
 fn check(result: libc::c_long) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -28,6 +28,7 @@ use crate::{
     account::Account,
     cgroup::{Base, Group, GroupLimits},
     channel::{Channel, Packet},
+    disk::Disk,
     error::{Error, Named},
     identity::{self, Uids, WorkspaceMaps},
     message::{Act, Notice, Ready, Request, RoomLimits, WardenConfig},
@@ -107,6 +108,9 @@ struct Warden<'a> {
     maps: WorkspaceMaps,
     cgroups: Option<Base>,
     own_mounts: OwnedFd,
+    /// `None` where workspaces are ordinary directories.
+    disk: Option<Disk>,
+    disk_owner: Option<Account>,
     rooms: HashMap<u64, Room>,
     /// Rooms that are being built, by the number of the request.
     building: HashMap<u64, u64>,
@@ -122,6 +126,8 @@ struct Room {
     slot: u32,
     group: Option<Group>,
     mounts: Option<OwnedFd>,
+    /// The name of its workspace, once it has one.
+    workspace: Option<String>,
 }
 
 impl<'a> Warden<'a> {
@@ -142,22 +148,26 @@ impl<'a> Warden<'a> {
         if config.namespaces && !root {
             identity::enter_own_namespace()?;
         }
+        // Before the nursery, whose mounts are copies of these.
+        let (disk, disk_missing) = start::open_disk(&config, root);
         let mut maps = WorkspaceMaps::of_owner(config.account.unwrap_or(Account::PRIVATE));
         let mapped = config.namespaces && start::can_map(&config.workspaces, uids, &mut maps)?;
         let own_mounts = identity::open_namespace(rustix::process::getpid(), "mnt")?;
         let shared = config.account.filter(|_| !mapped);
         let (nursery, zygote) = start::nursery(engine, &config, uids, shared, landlock)?;
-        let owner = uids.disk_owner(mapped, config.account);
+        let disk_owner = uids.disk_owner(mapped, config.account);
         let ready = Ready {
-            owner: owner.map_or((u32::MAX, u32::MAX), |owner| (owner.uid, owner.gid)),
+            owner: disk_owner.map_or((u32::MAX, u32::MAX), |owner| (owner.uid, owner.gid)),
             separate_uids: mapped,
             landlock,
             cgroup: groups.version,
             missing_controllers: groups.missing,
             swept: groups.swept,
+            disk_missing,
             zygote,
         };
-        engine.send(&Notice::Ready(ready), &[]).named("answer the engine")?;
+        let top: Vec<_> = disk.iter().map(Disk::root).collect();
+        engine.send(&Notice::Ready(ready), &top).named("answer the engine")?;
         Ok(Self {
             engine,
             nursery,
@@ -167,6 +177,8 @@ impl<'a> Warden<'a> {
             maps,
             cgroups: groups.base,
             own_mounts,
+            disk,
+            disk_owner,
             rooms: HashMap::new(),
             building: HashMap::new(),
             free_slots: BTreeSet::new(),
@@ -248,7 +260,7 @@ impl<'a> Warden<'a> {
             },
             None => None,
         };
-        self.rooms.insert(room, Room { slot, group, mounts: None });
+        self.rooms.insert(room, Room { slot, group, mounts: None, workspace: None });
         self.building.insert(number, room);
         let ordered = self.order_room(number, room, act);
         if ordered.is_err() {
@@ -285,21 +297,25 @@ impl<'a> Warden<'a> {
 
     fn limit(&mut self, room: u64, limits: RoomLimits) -> Result<(), Error> {
         let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
-        match &mut home.group {
-            Some(group) => Ok(group.set_limits(&group_limits(limits))?),
-            None => Ok(()),
+        if let Some(group) = &mut home.group {
+            group.set_limits(&group_limits(limits))?;
+        }
+        match (&self.disk, &home.workspace) {
+            (Some(disk), Some(workspace)) => disk.settle(workspace, self.disk_owner, limits.disk_bytes),
+            _ => Ok(()),
         }
     }
 
     /// Moves the workspace into a parked room: late identity (DESIGN §4).
     fn identify(&mut self, room: u64, workspace: &str, limits: RoomLimits) -> Result<(), Error> {
-        self.limit(room, limits)?;
-        let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
-        let Some(mounts) = &home.mounts else { return Ok(()) };
         let plain = !workspace.is_empty() && !workspace.contains(['/', '\0']) && !workspace.starts_with('.');
         if !plain {
             return Err(Error::Protocol(format!("`{}` is no workspace", workspace.escape_debug())));
         }
+        self.rooms.get_mut(&room).ok_or_else(|| gone(room))?.workspace = Some(workspace.to_owned());
+        self.limit(room, limits)?;
+        let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
+        let Some(mounts) = &home.mounts else { return Ok(()) };
         let path = self.config.workspaces.join(workspace).join("files");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // The server may have become somebody's tool after it gave up root: no link that it made leads elsewhere.
@@ -352,7 +368,7 @@ impl<'a> Warden<'a> {
             home.mounts = descriptors.pop();
             if let Some(group) = &home.group {
                 let fds = group.event_fds()?;
-                events.extend(fds.memory.into_iter().chain(fds.pids));
+                events.extend(fds.memory.into_iter().chain(fds.pids).chain(fds.cpu));
             }
         }
         let borrowed: Vec<_> = events.iter().map(AsFd::as_fd).collect();

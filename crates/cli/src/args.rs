@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use reckon_protocol::{ParsePresetError, Preset};
 use reckon_sandbox::Isolation;
 
 use crate::{
@@ -103,6 +104,15 @@ pub(crate) struct SandboxOptions {
     /// Processes and threads of a sandbox.
     #[arg(long, value_name = "COUNT")]
     pids: Option<u32>,
+    /// A named size: lite, basic, standard-1 to standard-4. Single limits go before it.
+    #[arg(long, value_name = "NAME", value_parser = parse_preset)]
+    preset: Option<Preset>,
+    /// Processor time of one execution, such as 30s.
+    #[arg(long, value_name = "TIME")]
+    cpu_time: Option<Period>,
+    /// What the workspace may take on disk, such as 500m or 4g.
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<Bytes>,
     /// Where sandboxes and sessions are kept.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -115,6 +125,9 @@ impl SandboxOptions {
         flags.set("sandbox.timeout", "--timeout", self.timeout.as_ref());
         flags.set("sandbox.memory", "--memory", self.memory.as_ref());
         flags.set("sandbox.pids", "--pids", self.pids.as_ref());
+        flags.set("sandbox.preset", "--preset", self.preset.as_ref());
+        flags.set("sandbox.cpu_time", "--cpu-time", self.cpu_time.as_ref());
+        flags.set("sandbox.disk_size", "--disk", self.disk.as_ref());
         flags.set("sandbox.data", "--data", self.data.as_ref());
     }
 }
@@ -141,6 +154,10 @@ impl ImageOptions {
 
 fn parse_isolation(text: &str) -> Result<Isolation, String> {
     Isolation::read(&Isolation::from_text(text)?)
+}
+
+fn parse_preset(name: &str) -> Result<Preset, ParsePresetError> {
+    name.parse()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::Context as _;
 
+use reckon_protocol::{Limits, Preset};
+
 use crate::env::Environment;
 
 pub(crate) use kinds::{Bytes, Period, SettingKind, parse_address};
@@ -31,6 +33,8 @@ pub(crate) enum Source {
         /// The line, from 1.
         line: usize,
     },
+    /// A preset that somebody named.
+    Preset(Preset),
     /// Nobody said anything.
     Default,
 }
@@ -41,6 +45,7 @@ impl fmt::Display for Source {
             Self::Flag(flag) => write!(formatter, "flag {flag}"),
             Self::Environment(name) => write!(formatter, "environment {name}"),
             Self::File { path, line } => write!(formatter, "{}:{line}", path.display()),
+            Self::Preset(preset) => write!(formatter, "preset {preset}"),
             Self::Default => formatter.write_str("default"),
         }
     }
@@ -100,12 +105,34 @@ pub(crate) fn load(
     }
     values.extend(from_environment(environment)?);
     values.extend(flags.0);
-    let config =
-        Config::read(&|path| values.get(path).map(|sourced| &sourced.value)).map_err(|(path, why)| {
-            let source = values.get(path).map_or(&Source::Default, |sourced| &sourced.source);
-            anyhow::anyhow!("{path} ({source}): {why}")
-        })?;
+    let mut config = typed(&values)?;
+    if let Some(preset) = config.sandbox.preset {
+        apply(preset, &mut values);
+        config = typed(&values)?;
+    }
     Ok(Effective { config, values, file })
+}
+
+fn typed(values: &Layer) -> anyhow::Result<Config> {
+    Config::read(&|path| values.get(path).map(|sourced| &sourced.value)).map_err(|(path, why)| {
+        let source = values.get(path).map_or(&Source::Default, |sourced| &sourced.source);
+        anyhow::anyhow!("{path} ({source}): {why}")
+    })
+}
+
+/// Puts the figures of a preset where nobody said anything else.
+fn apply(preset: Preset, values: &mut Layer) {
+    let limits = preset.applied_to(&Limits::default());
+    for (path, value) in [
+        ("sandbox.memory", Bytes(limits.memory_bytes).write()),
+        ("sandbox.cpu_millis", limits.cpu_millis.write()),
+        ("sandbox.disk_size", Bytes(limits.disk_bytes).write()),
+    ] {
+        let said = values.get(path).is_some_and(|sourced| sourced.source != Source::Default);
+        if let (false, Some(value)) = (said, value) {
+            values.insert(path, Sourced { value, source: Source::Preset(preset) });
+        }
+    }
 }
 
 fn defaults() -> Layer {
@@ -188,6 +215,29 @@ mod tests {
         let error = load(Flags::default(), &environment(&[("RECKON_SANDBOX_MEMORY", "lots")]), None)
             .expect_err("refused");
         assert!(format!("{error:#}").contains("RECKON_SANDBOX_MEMORY"), "{error:#}");
+    }
+
+    #[test]
+    fn a_preset_sets_what_nobody_else_does_and_says_so() {
+        let (_dir, path) = written("[sandbox]\npreset = \"standard-1\"\n");
+        let environment = environment(&[("RECKON_SANDBOX_CPU_MILLIS", "700")]);
+        let mut flags = Flags::default();
+        flags.set("sandbox.disk_size", "--disk", Some(&Bytes(1 << 30)));
+        let effective = load(flags, &environment, Some(path)).expect("loads");
+        let limits = effective.config.sandbox.limits();
+        assert_eq!(
+            limits,
+            Limits { memory_bytes: 4 << 30, cpu_millis: 700, disk_bytes: 1 << 30, ..Limits::default() }
+        );
+        assert_eq!(effective.values["sandbox.memory"].source.to_string(), "preset standard-1");
+        assert_eq!(effective.values["sandbox.disk_size"].source, Source::Flag("--disk"));
+
+        let environment = self::environment(&[("RECKON_SANDBOX_PRESET", "huge")]);
+        let error = format!("{:#}", load(Flags::default(), &environment, None).expect_err("refused"));
+        assert!(
+            error.contains("RECKON_SANDBOX_PRESET") && error.contains("lite, basic, standard-1"),
+            "{error}"
+        );
     }
 
     #[test]

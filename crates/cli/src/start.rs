@@ -116,6 +116,7 @@ pub(crate) fn engine_config(
         },
         max_sandboxes: sandbox.max_sandboxes,
         limits,
+        disk_bytes: sandbox.disk_total.map(|size| size.0),
         warden: warden()?,
         account,
     })

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    execution::{LimitHit, MimeBundle, RaisedError, Status},
+    execution::{LimitHit, MimeBundle, RaisedError, State, Status},
     id::{ExecutionId, SessionId},
     problem::Problem,
 };
@@ -126,6 +126,9 @@ pub enum EventKind {
         status: Status,
         /// Limits reached on the way.
         limits_hit: Vec<LimitHit>,
+        /// What became of the interpreter's variables.
+        #[serde(default)]
+        state: State,
         /// The number of the cell in its context.
         execution_count: u64,
         /// Wall time in milliseconds.

@@ -14,13 +14,13 @@ pub enum Status {
     Ok,
     /// The code raised.
     Error,
-    /// The wall time was up; the code was interrupted, and killed if it did not stop.
+    /// The wall time or the processor time was up; the code was interrupted, and killed if it did not stop.
     Timeout,
     /// Somebody interrupted the code.
     Interrupted,
     /// The kernel killed the interpreter because the sandbox reached its memory limit.
     OutOfMemory,
-    /// A signal from outside ended the interpreter.
+    /// A signal from outside ended the interpreter, ours among them where the kernel cannot keep a workspace small.
     Killed,
     /// The interpreter ended by itself: a crash or `os._exit`.
     InterpreterDied,
@@ -47,16 +47,29 @@ impl Status {
 pub enum LimitHit {
     /// Wall time of the execution.
     Time,
+    /// Processor time of the execution.
+    Cpu,
     /// Memory of the sandbox.
     Memory,
     /// Processes and threads of the sandbox.
     Pids,
     /// Bytes of stdout and stderr; the rest was counted and dropped.
     Output,
-    /// Bytes on disk.
+    /// Bytes of the workspace, or of `/tmp` and its like.
     Disk,
-    /// Open files.
+    /// Open files, the size of a file, or the number of files.
     Files,
+}
+
+/// What became of the interpreter's variables by an execution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The interpreter lives: the next execution finds them as the code left them.
+    #[default]
+    Kept,
+    /// The interpreter has ended: the next execution begins without them. Files are kept.
+    Lost,
 }
 
 /// One value in several representations: MIME type to data. Text types are strings, images are
@@ -83,6 +96,9 @@ pub struct ExecutionOutcome {
     pub status: Status,
     /// Limits reached on the way.
     pub limits_hit: Vec<LimitHit>,
+    /// What became of the interpreter's variables.
+    #[serde(default)]
+    pub state: State,
     /// Everything written to descriptor 1, up to the output limit.
     pub stdout: String,
     /// Everything written to descriptor 2, up to the output limit.

@@ -2,7 +2,7 @@
 
 use crate::{
     event::EventKind,
-    execution::{ExecutionOutcome, MimeBundle, RaisedError, Status},
+    execution::{ExecutionOutcome, MimeBundle, RaisedError, State, Status},
     id::ExecutionId,
 };
 
@@ -16,12 +16,14 @@ pub struct OutcomeFold {
 }
 
 impl OutcomeFold {
-    /// Returns a fold that has seen nothing. Without a `Finished` its outcome is `killed`.
+    /// Returns a fold that has seen nothing. Without a `Finished` its outcome is `killed` and
+    /// nothing is kept.
     pub fn new(execution: ExecutionId) -> Self {
         let outcome = ExecutionOutcome {
             id: execution,
             status: Status::Killed,
             limits_hit: Vec::new(),
+            state: State::Lost,
             stdout: String::new(),
             stderr: String::new(),
             results: Vec::new(),
@@ -45,9 +47,10 @@ impl OutcomeFold {
             EventKind::ClearOutput { wait: false } => self.clear(),
             EventKind::Error(raised) => self.outcome.error = Some(RaisedError::clone(raised)),
             EventKind::Notice { message } => self.notice(message),
-            EventKind::Finished { status, limits_hit, execution_count, duration_ms, .. } => {
+            EventKind::Finished { status, limits_hit, state, execution_count, duration_ms, .. } => {
                 self.outcome.status = *status;
                 self.outcome.limits_hit.clone_from(limits_hit);
+                self.outcome.state = *state;
                 self.outcome.execution_count = *execution_count;
                 self.outcome.duration_ms = *duration_ms;
             }

@@ -52,6 +52,7 @@ pub(crate) fn of_engine(
         of_wall(mode, &modes::SECCOMP),
     ];
     checks.extend(cgroup(ready));
+    checks.push(disk(ready));
     checks.extend(heap(ready));
     checks
 }
@@ -112,7 +113,14 @@ fn landlock(mode: Mode, ready: &Ready) -> Check {
 
 fn cgroup(ready: &Ready) -> Vec<Check> {
     let mut checks = Vec::new();
-    if ready.cgroup != "none" {
+    if ready.cgroup == "none" {
+        checks.push(Check {
+            name: "processor time".into(),
+            state: CheckState::Missing,
+            detail: "without a cgroup nobody counts it: `cpu_ms` is not held, the wall time is".into(),
+            mend: None,
+        });
+    } else {
         checks.push(works("cgroup", &ready.cgroup));
     }
     for (controller, why, mend) in &ready.missing_controllers {
@@ -127,6 +135,23 @@ fn cgroup(ready: &Ready) -> Vec<Check> {
         });
     }
     checks
+}
+
+fn disk(ready: &Ready) -> Check {
+    match &ready.disk_missing {
+        None => works(
+            "disk quota",
+            "the kernel limits the bytes of each workspace (btrfs); their number of files is counted while code runs",
+        ),
+        Some((why, mend)) => Check {
+            name: "disk quota".into(),
+            state: CheckState::Degraded,
+            detail: format!(
+                "{why}; workspaces are measured while code runs, the kernel limits single files only"
+            ),
+            mend: Some(mend.clone()).filter(|text| !text.is_empty()),
+        },
+    }
 }
 
 /// Not a wall: what a fork costs. A survey has no zygote that could tell.
@@ -173,6 +198,7 @@ mod tests {
             cgroup: "v1".into(),
             missing_controllers: vec![("cpu".into(), "not mounted".into(), String::new())],
             swept: Vec::new(),
+            disk_missing: None,
             zygote: serde_json::Value::Null,
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use reckon_cage::message::Ending;
-use reckon_protocol::{EventKind, ExecutionId, Limits, Status};
+use reckon_protocol::{EventKind, ExecutionId, Limits, State, Status};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -11,11 +11,13 @@ use crate::{
     cradle::Demand,
     error::EngineError,
     frames::Order,
+    gauge::Gauge,
     room::{Connection, Parked, Room},
     run::{End, Run},
     sandbox::InUse,
     trash::Nest,
     warden::Warden,
+    watch::Watch,
 };
 
 /// Events that wait for a slow reader; beyond it the pipes fill and the code waits.
@@ -43,6 +45,8 @@ pub(crate) struct Home {
     pub(crate) cwd: String,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) limits: Limits,
+    /// What the workspace takes; lent to the execution that runs.
+    pub(crate) gauge: Option<Gauge>,
     /// Cancelled when the sandbox is being deleted.
     pub(crate) ending: CancellationToken,
     /// Told when nothing is left of it.
@@ -133,7 +137,7 @@ impl Context {
         }
         if run.is_abandoned() {
             // Its caller left while it waited for its turn.
-            return run.close(Status::Interrupted, self.room.as_ref()).await;
+            return run.close(Status::Interrupted, State::Kept, self.room.as_ref()).await;
         }
         run.begin().await;
         let ending = self.home.ending.clone();
@@ -144,26 +148,53 @@ impl Context {
             Ok(connection) => connection,
             Err(error) => {
                 run.emit(EventKind::Problem(error.to_problem())).await;
-                return run.close(Status::Killed, self.room.as_ref()).await;
+                return run.close(Status::Killed, State::Lost, self.room.as_ref()).await;
             }
         };
         self.late.hand_over(&mut run).await;
         // The driver said it last, and user code can speak for the driver.
         run.execution_count = self.executed.saturating_add(1);
+        run.watch = self.home.gauge.take().map(|gauge| {
+            let account = self.room.as_ref().and_then(Room::account);
+            Watch::new(account, self.home.limits.cpu_ms, gauge)
+        });
         let end = run.drive(&mut connection).await;
-        let status = match end {
-            End::Finished(status) => {
+        let mut gauge = run.watch.take().map(Watch::into_gauge);
+        let (status, state) = match end {
+            // The signal that ends it may come after its last word.
+            End::Finished(status) if !run.is_killed_by_us() => {
                 self.connection = Some(connection);
                 self.executed = run.execution_count;
-                status
+                (status, State::Kept)
+            }
+            End::Finished(_) => {
+                self.executed = 0;
+                (self.judge_death(&mut run, None).await, State::Lost)
             }
             End::Deleted => return run.deleted(),
             End::Died(ending) => {
                 self.executed = 0;
-                self.judge_death(&mut run, ending).await
+                (self.judge_death(&mut run, ending).await, State::Lost)
             }
         };
-        run.close(status, self.room.as_ref()).await;
+        if let Some(gauge) = &mut gauge {
+            if run.reached.is_workspace_overrun() {
+                self.stop_writers(gauge).await;
+            }
+            run.reached.disk_filled_up = gauge.filled_up();
+        }
+        self.home.gauge = gauge;
+        run.close(status, state, self.room.as_ref()).await;
+    }
+
+    /// Ends all that may write on, where nothing but its end keeps a workspace small.
+    async fn stop_writers(&mut self, gauge: &mut Gauge) {
+        if let Some(room) = self.room.take()
+            && let Err(error) = room.end().await
+        {
+            tracing::error!(workspace = %self.home.workspace, %error, "end a room that overran its workspace");
+        }
+        gauge.pardon().await;
     }
 
     async fn connect(&mut self, run: &mut Run) -> Result<Connection, EngineError> {
@@ -210,7 +241,7 @@ impl Context {
     /// Reads from the kernel why the interpreter ended.
     async fn judge_death(&mut self, run: &mut Run, ending: Option<Ending>) -> Status {
         let lost = "Variables are lost, files are kept.";
-        if run.oom_killed(self.room.as_ref()) {
+        if run.reached.is_out_of_memory(self.room.as_ref()) {
             let limit = self.home.limits.memory_bytes / (1024 * 1024);
             let message = format!(
                 "The interpreter was killed: the sandbox reached its memory limit of {limit} MiB. {lost}"
@@ -218,9 +249,10 @@ impl Context {
             run.notice(&message).await;
             return Status::OutOfMemory;
         }
-        if let Some(status) = run.killed_by_us() {
-            run.notice(&format!("The code did not stop when interrupted and was killed. {lost}")).await;
-            return status;
+        if run.is_killed_by_us() {
+            let why = run.reached.why_killed(&self.home.limits);
+            run.notice(&format!("{why} {lost}")).await;
+            return run.reached.status_when_killed();
         }
         let how = match ending {
             Some(Ending::Exited(code)) => format!("exited with status {code}"),

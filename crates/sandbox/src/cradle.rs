@@ -2,11 +2,7 @@
 //! Done ahead of demand by the pool, and on demand when none is waiting.
 
 use std::{
-    collections::BTreeMap,
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
+    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc,
 };
 
 use reckon_protocol::{Limits, SandboxId};
@@ -16,6 +12,7 @@ use crate::{
     engine::Isolation,
     error::EngineError,
     room::{Connection, Parked, Room},
+    site::Site,
     trash::{Nest, Trash},
     warden::Warden,
 };
@@ -26,6 +23,8 @@ pub(crate) struct Cradle {
     pub(crate) warden: Warden,
     pub(crate) trash: Arc<Trash>,
     /// Holds the sandboxes' directories.
+    pub(crate) site: Site,
+    /// The path to it where code sees the host's paths.
     pub(crate) directory: PathBuf,
     /// Who must own workspaces on disk; `u32::MAX` where that is whoever writes them.
     pub(crate) owner: (u32, u32),
@@ -74,8 +73,8 @@ impl Cradle {
     /// Makes everything of a sandbox but its context.
     pub(crate) async fn room(&self, limits: &Limits) -> Result<Spare, EngineError> {
         let id = SandboxId::new();
-        let nest = self.trash.nest(self.directory.join(id.as_str()));
-        let files = make_directory(&self.directory, &id, self.owner)?;
+        let nest = self.trash.nest(self.site.path().join(id.as_str()));
+        let files = make_directory(&self.site, &id, self.owner)?;
         let room = Room::build(&self.warden, limits).await?;
         room.identify(id.as_str(), limits).await?;
         Ok(Spare { id, room, limits: limits.clone(), files, nest })
@@ -94,7 +93,9 @@ impl Cradle {
         }
         let cwd = match self.isolation {
             Isolation::Room => reckon_cage::WORKSPACE.to_owned(),
-            Isolation::Process => files.to_string_lossy().into_owned(),
+            Isolation::Process => {
+                self.directory.join(id.as_str()).join("files").to_string_lossy().into_owned()
+            }
         };
         let mut connection = Connection::open(&self.warden, room.number, limits, demand).await?;
         context::adopt(&mut connection, &cwd, &BTreeMap::new()).await?;
@@ -103,12 +104,15 @@ impl Cradle {
     }
 }
 
-/// Makes a sandbox's directory and returns where its files are.
-fn make_directory(parent: &Path, id: &SandboxId, owner: (u32, u32)) -> Result<PathBuf, EngineError> {
-    let directory = parent.join(id.as_str());
+/// Makes a sandbox's directory and returns where its files are, or will be: on the disk the warden makes them.
+fn make_directory(site: &Site, id: &SandboxId, owner: (u32, u32)) -> Result<PathBuf, EngineError> {
+    let directory = site.path().join(id.as_str());
     let files = directory.join("files");
     let made = || -> std::io::Result<()> {
         DirBuilder::new().mode(0o711).create(&directory)?;
+        if site.is_disk() {
+            return Ok(());
+        }
         DirBuilder::new().mode(0o755).create(&files)?;
         if owner.0 != u32::MAX {
             std::os::unix::fs::chown(&files, Some(owner.0), Some(owner.1))?;

@@ -22,6 +22,7 @@ use crate::{
     lock::lock,
     pool::{Pool, PoolSize},
     sandbox::Sandbox,
+    site::Site,
     start::{self, Prepared},
     trash::Trash,
     warden::{Source, Warden},
@@ -77,6 +78,8 @@ pub struct EngineConfig {
     pub max_sandboxes: usize,
     /// Limits of a sandbox whose maker asks for nothing else.
     pub limits: Limits,
+    /// Size of the disk of all workspaces together, where the host's root has one; most of what is free where unset.
+    pub disk_bytes: Option<u64>,
     /// The program and its leading arguments that become the warden (this binary, hidden command).
     pub warden: Vec<OsString>,
     /// Who the server becomes between [`Engine::prepare`] and [`Prepared::start`], to give up root; only in the tier
@@ -121,6 +124,7 @@ struct Inner {
     warden: Warden,
     pool: Pool,
     trash: Arc<Trash>,
+    site: Site,
     sandboxes: Mutex<Live>,
     stopping: CancellationToken,
     expiry: Mutex<Option<JoinHandle<()>>>,
@@ -140,9 +144,16 @@ pub async fn survey(
     directory: &std::path::Path,
     isolation: Isolation,
 ) -> Result<Vec<Check>, EngineError> {
-    let source = Source::Program(warden.to_owned(), start::survey_config(directory, isolation));
-    let (warden, ready) = Warden::start(source, isolation == Isolation::Room).await?;
-    warden.stop().await;
+    let config = start::survey_config(directory, isolation)?;
+    let disk = config.disk.directory.clone();
+    let source = Source::Program(warden.to_owned(), config);
+    let started = Warden::start(source, isolation == Isolation::Room).await;
+    if let Ok((warden, ..)) = &started {
+        warden.stop().await;
+    }
+    // Of the disk that it tried.
+    let _ = std::fs::remove_dir_all(&disk);
+    let (_, ready, _) = started?;
     Ok(checks::of_engine(isolation, None, &ready, 0))
 }
 
@@ -163,8 +174,9 @@ impl Engine {
         directory: PathBuf,
         source: Source,
     ) -> Result<Self, EngineError> {
-        let (warden, ready) = Warden::start(source, config.isolation == Isolation::Room).await?;
-        let trash = match Trash::start(&config.data_dir, &directory) {
+        let (warden, ready, disk) = Warden::start(source, config.isolation == Isolation::Room).await?;
+        let site = Site::new(directory.clone(), disk);
+        let trash = match Trash::start(&config.data_dir, &directory, &site) {
             Ok(trash) => Arc::new(trash),
             Err(error) => {
                 warden.stop().await;
@@ -174,6 +186,7 @@ impl Engine {
         let cradle = Cradle {
             warden: warden.clone(),
             trash: Arc::clone(&trash),
+            site: site.clone(),
             directory,
             owner: ready.owner,
             isolation: config.isolation,
@@ -184,6 +197,7 @@ impl Engine {
             warden,
             pool,
             trash,
+            site,
             sandboxes: Mutex::default(),
             stopping: CancellationToken::new(),
             expiry: Mutex::new(None),
@@ -200,8 +214,8 @@ impl Engine {
         limits.check()?;
         let _place = self.reserve()?;
         let shared = &self.0;
-        let making =
-            Sandbox::make(&shared.warden, &shared.pool, shared.ready.owner, limits, spec.time_to_live);
+        let place = (&shared.site, shared.ready.owner);
+        let making = Sandbox::make(&shared.warden, &shared.pool, place, limits, spec.time_to_live);
         let sandbox = making.await?;
         let mut live = lock(&self.0.sandboxes);
         // Looked at under the lock: whoever shuts down takes this map after the token is cancelled.
@@ -250,6 +264,12 @@ impl Engine {
             rooms,
             image: format!("{} (Python {})", self.0.config.image.id, self.0.config.image.version),
         }
+    }
+
+    /// Returns the directory that holds the sandboxes' directories, as this process reaches it while the engine lives:
+    /// on the disk it has no path on the host.
+    pub fn directory(&self) -> PathBuf {
+        self.0.site.path().to_owned()
     }
 
     /// Returns whether the engine can still make rooms.

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use reckon_cage::disk::Meter;
 use reckon_protocol::FileEntry;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
@@ -22,7 +23,7 @@ use rustix::{
 pub use list::Listing;
 pub use mime::mime_of;
 
-use crate::error::EngineError;
+use crate::{error::EngineError, site::Site};
 
 /// The kernel resolves none longer.
 const LONGEST_PATH: usize = 4096;
@@ -70,11 +71,25 @@ pub(crate) struct Workspace {
     directory: PathBuf,
     /// Who must own its files; `u32::MAX` where that is whoever writes them.
     owner: (u32, u32),
+    /// Keeps the path to it valid.
+    _site: Option<Site>,
 }
 
 impl Workspace {
-    pub(crate) fn new(directory: PathBuf, owner: (u32, u32)) -> Self {
-        Self { directory, owner }
+    pub(crate) fn new(directory: PathBuf, owner: (u32, u32), site: Site) -> Self {
+        Self { directory, owner, _site: Some(site) }
+    }
+
+    /// Returns the workspace in a directory of one's own.
+    #[cfg(test)]
+    pub(crate) fn at(directory: PathBuf) -> Self {
+        Self { directory, owner: (u32::MAX, u32::MAX), _site: None }
+    }
+
+    /// Returns the kernel's account of it, where the disk keeps one.
+    pub(crate) fn meter(&self) -> Option<Meter> {
+        let root = self.root().ok()?;
+        Meter::of(root.as_fd()).ok()
     }
 
     pub(crate) async fn list(&self) -> Result<Listing, EngineError> {
@@ -188,7 +203,8 @@ impl Workspace {
         rustix::fs::fchown(file, Some(uid), Some(gid))
     }
 
-    fn root(&self) -> Result<OwnedFd, Errno> {
+    /// Opens its top directory.
+    pub(crate) fn root(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(&self.directory, flags, Mode::empty())
     }

@@ -1,6 +1,7 @@
 //! Stateful rooms: images, the zygote, the pool, contexts, executions and files.
 //! Knows Python and rooms; knows no language model and no HTTP.
 
+mod census;
 mod checks;
 mod context;
 mod cradle;
@@ -10,18 +11,22 @@ pub mod error;
 pub mod execution;
 pub mod files;
 mod frames;
+mod gauge;
 pub mod image;
 mod lock;
 pub mod modes;
 mod pool;
+mod reached;
 mod room;
 mod run;
 mod sandbox;
+mod site;
 mod start;
 mod stream;
 mod trash;
 mod visible;
 mod warden;
+mod watch;
 
 pub use checks::{Check, CheckState};
 pub use engine::{Engine, EngineConfig, EngineReport, Heap, Isolation, SandboxSpec, survey};

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,7 +15,12 @@ use reckon_protocol::Limits;
 use tokio::sync::oneshot;
 
 use crate::{
-    cradle::Demand, driver::Driver, error::EngineError, frames::Report, stream::OutputStream, warden::Warden,
+    cradle::Demand,
+    driver::Driver,
+    error::EngineError,
+    frames::Report,
+    stream::OutputStream,
+    warden::{StandIns, Warden},
 };
 
 /// How long the kernel may take to end what was killed; a process that hangs in it can take for ever.
@@ -28,7 +34,7 @@ pub(crate) struct Room {
     pub(crate) number: u64,
     warden: Warden,
     ended: oneshot::Receiver<()>,
-    events: Option<EventFds>,
+    events: Option<Arc<EventFds>>,
     /// Nothing is left of it, or nothing ever was.
     over: bool,
 }
@@ -97,6 +103,7 @@ impl Parked {
             && self.limits.open_files == limits.open_files
             && self.limits.file_bytes == limits.file_bytes
             && self.limits.tmp_bytes == limits.tmp_bytes
+            && self.limits.tmp_inodes == limits.tmp_inodes
     }
 }
 
@@ -108,8 +115,13 @@ impl Room {
         let ended = warden.watch_room(number);
         // Before it is asked for: a caller who stops waiting leaves nothing behind.
         let mut room = Self { number, warden: warden.clone(), ended, events: None, over: false };
-        let act = Act::Room { room: number, limits: room_limits(limits), tmp_bytes: limits.tmp_bytes };
-        room.events = event_fds(warden.ask(act, &[]).await?);
+        let act = Act::Room {
+            room: number,
+            limits: room_limits(limits),
+            tmp_bytes: limits.tmp_bytes,
+            tmp_inodes: limits.tmp_inodes,
+        };
+        room.events = event_fds(warden.ask(act, &[]).await?, warden.stand_ins()).map(Arc::new);
         Ok(room)
     }
 
@@ -124,6 +136,11 @@ impl Room {
         let act =
             Act::Identity { room: self.number, workspace: workspace.to_owned(), limits: room_limits(limits) };
         self.warden.ask(act, &[]).await.map(drop)
+    }
+
+    /// Returns the files in which the kernel counts what the room uses.
+    pub(crate) fn account(&self) -> Option<Arc<EventFds>> {
+        self.events.clone()
     }
 
     /// Returns how often the kernel refused the room something; zeros where it does not count.
@@ -287,12 +304,15 @@ fn room_limits(limits: &Limits) -> RoomLimits {
         memory_bytes: limits.memory_bytes,
         pids: limits.pids,
         cpu_millis: (limits.cpu_millis > 0).then_some(limits.cpu_millis),
+        disk_bytes: limits.disk_bytes,
     }
 }
 
-fn event_fds(descriptors: Vec<OwnedFd>) -> Option<EventFds> {
+/// Tells the descriptors apart that came with a room; each is there where its controller is.
+fn event_fds(descriptors: Vec<OwnedFd>, stand_ins: StandIns) -> Option<EventFds> {
     let mut descriptors = descriptors.into_iter();
-    let memory = descriptors.next();
-    let pids = descriptors.next();
-    memory.is_some().then_some(EventFds { memory, pids })
+    let memory = if stand_ins.memory { None } else { descriptors.next() };
+    let pids = if stand_ins.pids { None } else { descriptors.next() };
+    let cpu = descriptors.next();
+    (memory.is_some() || pids.is_some() || cpu.is_some()).then_some(EventFds { memory, pids, cpu })
 }

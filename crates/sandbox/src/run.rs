@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use reckon_cage::{
-    cgroup::Events,
-    message::{ContextSignal, Ending},
-};
-use reckon_protocol::{EventKind, LimitHit, RaisedError, Status};
+use reckon_cage::message::{ContextSignal, Ending};
+use reckon_protocol::{EventKind, LimitHit, RaisedError, State, Status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +11,9 @@ use crate::{
     context::{Home, Task},
     error::EngineError,
     frames::{Ending as Said, Order, Report},
+    reached::Reached,
     room::{Connection, ProcessHandle, Room},
+    watch::{Watch, exceeded},
 };
 
 /// From SIGINT to SIGKILL.
@@ -57,16 +56,17 @@ pub(crate) struct Run {
     started: Instant,
     deadline: Instant,
     push: Push,
-    timed_out: bool,
     output_left: u64,
     output_dropped: u64,
     shown_left: u64,
     reports_dropped: u64,
     raised: bool,
-    events_before: Events,
+    pub(crate) reached: Reached,
     /// The reader has gone or takes nothing any more.
     deaf: bool,
     process: Option<ProcessHandle>,
+    /// There while the code runs.
+    pub(crate) watch: Option<Watch>,
     ending: CancellationToken,
     pub(crate) execution_count: u64,
 }
@@ -75,6 +75,7 @@ pub(crate) struct Run {
 enum Step {
     Interrupt,
     Deadline,
+    Exceeded(LimitHit),
     Report(Result<Option<Report>, String>),
     Stdout,
     Stderr,
@@ -87,6 +88,7 @@ enum Urgent {
     Deaf,
     Interrupt,
     Deadline,
+    Exceeded(LimitHit),
 }
 
 impl Run {
@@ -96,15 +98,15 @@ impl Run {
             started,
             deadline: started + task.timeout,
             push: Push::Not,
-            timed_out: false,
             output_left: home.limits.output_bytes,
             output_dropped: 0,
             shown_left: SHOWN,
             reports_dropped: 0,
             raised: false,
-            events_before: room.map(Room::events).unwrap_or_default(),
+            reached: Reached::new(room),
             deaf: false,
             process: None,
+            watch: None,
             ending: home.ending.clone(),
             execution_count: 0,
             task,
@@ -132,6 +134,7 @@ impl Run {
             match self.step(connection).await {
                 Step::Interrupt => self.push_on().await,
                 Step::Deadline => self.deadline_passed().await,
+                Step::Exceeded(limit) => self.limit_exceeded(limit).await,
                 Step::Stdout => self.read_stdout(connection).await,
                 Step::Stderr => self.read_stderr(connection).await,
                 Step::Deleted => return End::Deleted,
@@ -154,13 +157,14 @@ impl Run {
         end
     }
 
-    async fn step(&self, connection: &mut Connection) -> Step {
+    async fn step(&mut self, connection: &mut Connection) -> Step {
         let Connection { driver, stdout, stderr, process } = connection;
         tokio::select! {
             biased;
             () = self.ending.cancelled() => Step::Deleted,
             () = self.task.interrupt.cancelled(), if self.push == Push::Not => Step::Interrupt,
             () = tokio::time::sleep_until(self.deadline), if self.push != Push::Killed => Step::Deadline,
+            limit = exceeded(&mut self.watch), if self.reached.stopped_for.is_none() => Step::Exceeded(limit),
             // Before what its children may go on writing for ever.
             ending = process.ending() => Step::Ended(ending),
             report = driver.report() => Step::Report(report),
@@ -212,6 +216,7 @@ impl Run {
                     self.shown_left = self.shown_left.max(connection.driver.last_cost.max(REPORT) as u64);
                 }
                 let raised = RaisedError { name, message, traceback };
+                self.reached.raised(&raised);
                 self.in_order(n, EventKind::Error(raised), connection).await?;
             }
             Report::ClearOutput { id, wait } if id == ours => {
@@ -291,7 +296,7 @@ impl Run {
 
     fn status_of(&self, said: Said) -> Status {
         match said {
-            _ if self.timed_out => Status::Timeout,
+            _ if self.reached.is_time_up() => Status::Timeout,
             Said::Ok => Status::Ok,
             Said::Interrupted if self.push != Push::Not => Status::Interrupted,
             // Code may raise KeyboardInterrupt by itself.
@@ -387,30 +392,49 @@ impl Run {
                 () = self.ending.cancelled() => Urgent::Deaf,
                 () = self.task.interrupt.cancelled(), if self.push == Push::Not && !dead => Urgent::Interrupt,
                 () = tokio::time::sleep_until(self.deadline), if !dead => Urgent::Deadline,
+                limit = exceeded(&mut self.watch), if self.reached.stopped_for.is_none() && !dead => {
+                    Urgent::Exceeded(limit)
+                }
                 () = tokio::time::sleep(PATIENCE), if dead => Urgent::Deaf,
             };
             match urgent {
                 Urgent::Deaf => self.deaf = true,
                 Urgent::Interrupt => self.push_on().await,
                 Urgent::Deadline => self.deadline_passed().await,
+                Urgent::Exceeded(limit) => self.limit_exceeded(limit).await,
             }
         }
     }
 
     async fn deadline_passed(&mut self) {
-        self.timed_out |= self.push == Push::Not;
+        if self.push == Push::Not {
+            self.reached.stopped_for = Some(LimitHit::Time);
+        }
         self.push_on().await;
     }
 
-    /// Returns whether the kernel killed something of the sandbox for its memory limit since the start.
-    pub(crate) fn oom_killed(&self, room: Option<&Room>) -> bool {
-        room.map(Room::events).unwrap_or_default().oom_kills > self.events_before.oom_kills
+    async fn limit_exceeded(&mut self, limit: LimitHit) {
+        if limit == LimitHit::Cpu {
+            if self.push == Push::Not {
+                self.reached.stopped_for = Some(limit);
+                self.push_on().await;
+            } else if let Some(watch) = &mut self.watch {
+                // It is being stopped already, for another reason.
+                watch.forget_processor();
+            }
+            return;
+        }
+        self.reached.stopped_for = Some(limit);
+        // A writer that is asked first writes on meanwhile.
+        self.push = Push::Killed;
+        if let Some(process) = &self.process {
+            process.signal(ContextSignal::Kill).await;
+        }
     }
 
-    /// Returns the status when our own SIGKILL ended the interpreter.
-    pub(crate) fn killed_by_us(&self) -> Option<Status> {
-        let status = if self.timed_out { Status::Timeout } else { Status::Interrupted };
-        (self.push == Push::Killed).then_some(status)
+    /// Returns whether our own SIGKILL ended the interpreter.
+    pub(crate) fn is_killed_by_us(&self) -> bool {
+        self.push == Push::Killed
     }
 
     /// Tells a reader who listens that the sandbox is gone; one who does not is not waited for.
@@ -420,15 +444,8 @@ impl Run {
     }
 
     /// Emits the last event.
-    pub(crate) async fn close(mut self, status: Status, room: Option<&Room>) {
-        let now = room.map(Room::events).unwrap_or_default();
-        let limits_hit = [
-            (LimitHit::Time, self.timed_out),
-            (LimitHit::Memory, now.oom_kills > self.events_before.oom_kills),
-            (LimitHit::Pids, now.pids_refused > self.events_before.pids_refused),
-            (LimitHit::Output, self.output_dropped + self.reports_dropped > 0),
-        ];
-        let limits_hit = limits_hit.into_iter().filter_map(|(limit, hit)| hit.then_some(limit)).collect();
+    pub(crate) async fn close(mut self, status: Status, state: State, room: Option<&Room>) {
+        let limits_hit = self.reached.all(room, self.output_dropped + self.reports_dropped > 0);
         if self.output_dropped > 0 {
             let dropped = self.output_dropped;
             self.notice(&format!("Output was cut: {dropped} more bytes were written and dropped.")).await;
@@ -444,6 +461,7 @@ impl Run {
             execution: self.task.id.clone(),
             status,
             limits_hit,
+            state,
             execution_count: self.execution_count,
             duration_ms: self.started.elapsed().as_secs_f64() * 1000.0,
         };

@@ -19,7 +19,9 @@ use crate::{
     error::EngineError,
     execution::{Execute, Execution},
     files::{Listing, RelativePath, Workspace, WorkspaceFile},
+    gauge::Gauge,
     pool::Pool,
+    site::Site,
     warden::Warden,
 };
 
@@ -52,18 +54,20 @@ impl Sandbox {
     pub(crate) async fn make(
         warden: &Warden,
         pool: &Pool,
-        owner: (u32, u32),
+        (site, owner): (&Site, (u32, u32)),
         limits: Limits,
         time_to_live: Option<Duration>,
     ) -> Result<Self, EngineError> {
         let Newborn { id, parked, files, cwd, nest } = take_alive(pool, &limits).await?;
         let (ended, told) = watch::channel(None);
+        let workspace = Workspace::new(files, owner, site.clone());
         let home = Home {
             warden: warden.clone(),
             workspace: id.as_str().to_owned(),
             cwd,
             env: BTreeMap::new(),
             limits: limits.clone(),
+            gauge: Some(Gauge::new(workspace.clone(), &limits)),
             ending: CancellationToken::new(),
             ended,
             nest,
@@ -80,7 +84,7 @@ impl Sandbox {
             last_used: AtomicU64::new(0),
             in_use: Arc::default(),
             time_to_live,
-            workspace: Workspace::new(files, owner),
+            workspace,
             tasks,
             ending,
             ended: told,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reckon_cage::message::{Program, WardenConfig};
+use reckon_cage::message::{DiskConfig, Program, WardenConfig};
 
 use crate::{
     engine::{Engine, EngineConfig, Isolation},
@@ -17,6 +17,8 @@ use crate::{
 
 /// The directory of all sandboxes, below the data directory.
 const SANDBOXES: &str = "sandboxes";
+/// What the size of a disk is a multiple of.
+const DISK_UNIT: u64 = 1 << 20;
 
 /// The Python that lives inside, embedded: name and source.
 const PYTHON: [(&str, &str); 12] = [
@@ -130,12 +132,29 @@ pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<W
         own,
         server_pid: std::process::id(),
         account: config.account,
+        disk: disk(config.data_dir.join("disk"), config.disk_bytes)?,
     })
 }
 
+/// Returns the disk in a directory below the data directory.
+fn disk(directory: PathBuf, bytes: Option<u64>) -> Result<DiskConfig, EngineError> {
+    let around = directory.parent().unwrap_or(Path::new("/"));
+    let bytes = if let Some(bytes) = bytes {
+        bytes
+    } else {
+        let act = || format!("look at the file system of {}", around.display());
+        let free =
+            reckon_cage::disk::free_bytes(around).map_err(|source| EngineError::Io { act: act(), source })?;
+        // A disk that finds no space beneath it fails as broken hardware does, for all sandboxes at once.
+        free / 10 * 8
+    };
+    Ok(DiskConfig { directory, bytes: bytes / DISK_UNIT * DISK_UNIT })
+}
+
 /// Returns what a warden needs to know that only tries the walls.
-pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenConfig {
-    WardenConfig {
+pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> Result<WardenConfig, EngineError> {
+    let trial = directory.join(format!("trial-{}", std::process::id()));
+    Ok(WardenConfig {
         namespaces: isolation == Isolation::Room,
         workspaces: directory.to_owned(),
         visible: visible::of_system(),
@@ -144,7 +163,8 @@ pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenCon
         own: directory.to_owned(),
         server_pid: std::process::id(),
         account: None,
-    }
+        disk: disk(trial, None)?,
+    })
 }
 
 /// Removes what [`warden_config`] wrote on the host.

@@ -2,7 +2,7 @@
 //! The tree is user code's work, so nothing here recurses, follows a link or builds a path from it.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs::DirBuilder,
     os::{
         fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
@@ -22,7 +22,13 @@ use rustix::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{error::EngineError, lock::lock};
+use crate::{error::EngineError, lock::lock, site::Site};
+
+/// Its name on the disk, beside the sandboxes.
+const OF_DISK: &str = ".trash";
+
+/// The workspace in the directory of a sandbox.
+const FILES: &CStr = c"files";
 
 /// How often a removal is tried; what is left then is removed at the next start.
 const TRIES: usize = 5;
@@ -33,24 +39,38 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Trash {
     directory: PathBuf,
+    /// Keeps the path to it valid.
+    _site: Site,
     count: AtomicU64,
     work: Mutex<Option<(mpsc::UnboundedSender<PathBuf>, JoinHandle<()>)>>,
 }
 
 impl Trash {
     /// Opens the place, and puts there what a server that was killed left: directories of anonymous sandboxes.
-    pub(crate) fn start(data_dir: &Path, sandboxes: &Path) -> Result<Self, EngineError> {
-        let directory = data_dir.join("trash");
+    /// `sandboxes` is where they are on the host, where a server without a disk had them.
+    pub(crate) fn start(data_dir: &Path, sandboxes: &Path, site: &Site) -> Result<Self, EngineError> {
+        // On the file system of the sandboxes, or nothing could be renamed into it.
+        let on_host = data_dir.join("trash");
+        let directory = if site.is_disk() { site.path().join(OF_DISK) } else { on_host.clone() };
         let act = |source| EngineError::Io { act: format!("make {}", directory.display()), source };
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(act)?;
         // One path per deleted sandbox, so the queue is bounded by what was made.
         let (sender, receiver) = mpsc::unbounded_channel();
         let worker = tokio::spawn(remove_all(receiver));
-        for left in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let _ = sender.send(left.path());
+        let covered: &[&Path] = if site.is_disk() { &[sandboxes, &on_host] } else { &[] };
+        for place in covered.iter().chain([&directory.as_path()]) {
+            for left in std::fs::read_dir(place).into_iter().flatten().flatten() {
+                let _ = sender.send(left.path());
+            }
         }
-        let trash = Self { count: AtomicU64::new(0), work: Mutex::new(Some((sender, worker))), directory };
-        for left in std::fs::read_dir(sandboxes).into_iter().flatten().flatten() {
+        let trash = Self {
+            count: AtomicU64::new(0),
+            work: Mutex::new(Some((sender, worker))),
+            directory,
+            _site: site.clone(),
+        };
+        let left = std::fs::read_dir(site.path()).into_iter().flatten().flatten();
+        for left in left.filter(|left| left.file_name() != OF_DISK) {
             trash.discard(&left.path())?;
         }
         Ok(trash)
@@ -109,7 +129,7 @@ async fn remove_all(mut waiting: mpsc::UnboundedReceiver<PathBuf>) {
     while let Some(path) = waiting.recv().await {
         for last in (0..TRIES).rev().map(|left| left == 0) {
             let place = path.clone();
-            match tokio::task::spawn_blocking(move || remove(&place)).await {
+            match tokio::task::spawn_blocking(move || remove_one(&place)).await {
                 Ok(Err(error)) if last => {
                     tracing::warn!(path = %path.display(), %error, "remove the directory of a sandbox");
                 }
@@ -119,6 +139,17 @@ async fn remove_all(mut waiting: mpsc::UnboundedReceiver<PathBuf>) {
             }
         }
     }
+}
+
+/// Removes the directory of a sandbox. On the disk its files are a subvolume, which the kernel removes whole and at once
+/// for whoever may administer the disk; for others, and elsewhere, it is a tree like any other.
+fn remove_one(path: &Path) -> Result<(), Errno> {
+    let destroyed = open(CWD, path).is_ok_and(|top| reckon_cage::disk::destroy(top.as_fd(), FILES).is_ok());
+    if !destroyed {
+        // By itself: nothing can be renamed out of a subvolume.
+        let _ = remove(&path.join("files"));
+    }
+    remove(path)
 }
 
 /// Removes a tree of any depth with two descriptors: directories found inside are first moved up to its top.

@@ -99,9 +99,13 @@ struct Asked {
 }
 
 impl Warden {
-    /// Starts a warden and waits until rooms can be made, which have namespaces or not.
-    pub(crate) async fn start(source: Source, namespaces: bool) -> Result<(Self, Ready), EngineError> {
-        let (process, ready) = Process::start(&source).await?;
+    /// Starts a warden and waits until rooms can be made, which have namespaces or not. Returns beside it what stands, and
+    /// the top directory of the disk where there is one.
+    pub(crate) async fn start(
+        source: Source,
+        namespaces: bool,
+    ) -> Result<(Self, Ready, Option<OwnedFd>), EngineError> {
+        let (process, ready, disk) = Process::start(&source).await?;
         let (abandoned, rooms) = mpsc::unbounded_channel();
         let socket = Some(Arc::clone(&process.socket));
         let inner = Arc::new(Inner {
@@ -120,7 +124,7 @@ impl Warden {
         let supervising = tokio::spawn(supervise(warden.clone(), process));
         let ending = tokio::spawn(end_abandoned(warden.clone(), rooms));
         lock(&warden.0.tasks).extend([supervising, ending]);
-        Ok((warden, ready))
+        Ok((warden, ready, disk))
     }
 
     /// Returns a number that no room, context or request has had.
@@ -263,7 +267,8 @@ async fn supervise(warden: Warden, mut process: Process) {
 async fn start_again(inner: &Inner) -> Process {
     loop {
         match Process::start(&inner.source).await {
-            Ok((process, _)) => return process,
+            // Its disk is the same file system as before: the descriptor that is there leads into it.
+            Ok((process, ..)) => return process,
             Err(error) => tracing::error!(%error, "start the warden again"),
         }
         tokio::time::sleep(PAUSE).await;

@@ -230,8 +230,8 @@ async fn a_deleted_sandbox_leaves_nothing() {
     assert!(!house.engine.delete(sandbox.id()).await.unwrap());
     assert!(sandbox.execute(Execute::default()).await.is_err());
     assert!(!processes().iter().any(|line| line.contains("sleep\u{0}4242")));
-    let directory = house.directory.path().join("data/sandboxes").join(sandbox.id().as_str());
-    assert!(!directory.exists());
+    let sandboxes = house.engine.directory();
+    assert!(sandboxes.exists() && !sandboxes.join(sandbox.id().as_str()).exists());
     house.close().await;
 }
 

@@ -4,7 +4,8 @@
 mod support;
 
 use std::{
-    path::Path,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -103,7 +104,9 @@ fn inits() -> usize {
 }
 
 fn directories(house: &House) -> usize {
-    std::fs::read_dir(house.directory.path().join("data/sandboxes")).unwrap().count()
+    let entries =
+        std::fs::read_dir(house.engine.directory()).unwrap().map(|entry| entry.unwrap().file_name());
+    entries.filter(|name| name.to_string_lossy().starts_with("sbx_")).count()
 }
 
 /// Executes until the engine has recovered.
@@ -387,9 +390,14 @@ async fn a_workspace_full_of_closed_directories_is_removed() {
         os.chmod('.', 0)";
     assert_eq!(run(&sandbox, code).await.status, Status::Ok);
     assert!(house.engine.delete(sandbox.id()).await.unwrap());
+    let sandboxes = std::fs::File::open(house.engine.directory()).unwrap();
+    drop(sandbox);
     house.engine.shutdown().await;
-    let left = std::fs::read_dir(house.directory.path().join("data/trash")).unwrap().count();
-    assert_eq!(left, 0);
+    // The open directory still leads there.
+    let sandboxes = PathBuf::from(format!("/proc/self/fd/{}", sandboxes.as_raw_fd()));
+    let trash = [sandboxes.join(".trash"), house.directory.path().join("data/trash")];
+    let trash = trash.iter().find(|place| place.exists()).unwrap();
+    assert_eq!(std::fs::read_dir(trash).unwrap().count(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use reckon_protocol::Status;
-use reckon_sandbox::{Sandbox, SandboxSpec};
+use reckon_sandbox::{PoolSize, Sandbox, SandboxSpec};
 use support::{House, run};
 
 /// Opens an engine or skips, with the name of the calling test.
@@ -192,7 +192,7 @@ async fn namespaces_and_shared_memory_go_with_their_sandbox() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_uid_is_held_back_until_nothing_of_its_room_is_left() {
     let test = "a_uid_is_held_back_until_nothing_of_its_room_is_left";
-    let house = House::with(test, |config| config.pool = 0).await;
+    let house = House::with(test, |config| config.pool = PoolSize::NONE).await;
     let Some(house) = house else { return };
     let first = house.sandbox().await;
     let inside = Home::of(&first).await.processes();

@@ -1,7 +1,8 @@
 //! Folding the events of a turn into the one answer of `/run`, which is also that of `reckon ask --json`.
 
 use reckon_protocol::{
-    Event, EventKind, ExecutionOutcome, FileEntry, MimeBundle, OutcomeFold, Problem, RaisedError, Status,
+    Event, EventKind, ExecutionOutcome, FileEntry, MimeBundle, OutcomeFold, Problem, RaisedError, State,
+    Status,
 };
 use serde::Serialize;
 
@@ -25,6 +26,7 @@ pub struct RunAnswer {
 pub struct Run {
     code: String,
     status: Status,
+    state: State,
     stdout: String,
     stderr: String,
     results: Vec<MimeBundle>,
@@ -37,6 +39,7 @@ impl Run {
         Self {
             code,
             status: outcome.status,
+            state: outcome.state,
             stdout: outcome.stdout,
             stderr: outcome.stderr,
             results: outcome.results,
@@ -126,6 +129,7 @@ mod tests {
                 execution,
                 status: Status::Ok,
                 limits_hit: Vec::new(),
+                state: State::Kept,
                 execution_count: 1,
                 duration_ms: 1.5,
             },
@@ -147,7 +151,7 @@ mod tests {
         assert_eq!(problem, None);
         let wire = serde_json::to_value(&answer).expect("serialises");
         let run = |code: &str, stdout: &str| {
-            serde_json::json!({"code": code, "status": "ok", "stdout": stdout, "stderr": "", "results": [],
+            serde_json::json!({"code": code, "status": "ok", "state": "kept", "stdout": stdout, "stderr": "", "results": [],
                 "error": null, "duration_ms": 1.5})
         };
         assert_eq!(
@@ -173,6 +177,7 @@ mod tests {
         let (answer, problem) = folded(events);
         assert_eq!(problem.map(|problem| problem.code), Some(ProblemCode::Gone));
         assert_eq!(answer.runs.len(), 1);
+        assert_eq!(answer.runs[0].state, State::Lost);
         assert_eq!((answer.runs[0].stdout.as_str(), answer.runs[0].status), ("1\n", Status::Killed));
     }
 }

@@ -53,6 +53,7 @@ async fn an_execution_has_the_documented_shape() {
             "id",
             "limits_hit",
             "results",
+            "state",
             "status",
             "stderr",
             "stdout"

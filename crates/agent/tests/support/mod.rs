@@ -32,6 +32,7 @@ impl House {
     pub async fn with(test: &str, change: impl FnOnce(&mut EngineConfig)) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mut config = EngineConfig {
+            disk_bytes: Some(8 << 30),
             data_dir: directory.path().join("data"),
             image: core_image().await,
             isolation: Isolation::Room,

@@ -73,6 +73,22 @@ pub struct EventFds {
     pub memory: Option<OwnedFd>,
     /// `pids.events`, where pids are controlled.
     pub pids: Option<OwnedFd>,
+    /// `cpuacct.usage` or `cpu.stat`, where processor time is counted.
+    pub cpu: Option<OwnedFd>,
+}
+
+impl EventFds {
+    /// Returns the processor time that the room has used since it was made, in microseconds; `None` where nobody
+    /// counts.
+    pub fn cpu_usec(&self) -> io::Result<Option<u64>> {
+        use std::os::fd::AsFd;
+        let Some(fd) = &self.cpu else { return Ok(None) };
+        let text = read_few_lines(fd.as_fd())?;
+        // v1's file is one number of nanoseconds.
+        let nanoseconds = text.trim().parse::<u64>().ok();
+        let used = nanoseconds.map(|number| number / 1000).or_else(|| files::keyed(&text, "usage_usec"));
+        used.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no processor time"))
+    }
 }
 
 impl Events {
@@ -87,12 +103,15 @@ impl Events {
 }
 
 fn read_counter(fd: BorrowedFd<'_>, key: &str) -> io::Result<u64> {
-    // Both files are a few short lines.
+    files::keyed(&read_few_lines(fd)?, key)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no counter {key} in events")))
+}
+
+/// Reads one of the kernel's short files again from its start.
+fn read_few_lines(fd: BorrowedFd<'_>) -> io::Result<String> {
     let mut buffer = [0_u8; 1024];
     let length = rustix::io::pread(fd, &mut buffer, 0)?;
-    let text = String::from_utf8_lossy(&buffer[..length]);
-    files::keyed(&text, key)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no counter {key} in events")))
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
 /// The control group of one room. Dropping it leaves the group in place: [`Group::remove`] ends it.
@@ -222,9 +241,9 @@ impl Group {
 
     /// Opens the files of the counters, to be passed to the server.
     pub fn event_fds(&self) -> Result<EventFds, CgroupError> {
-        let memory = match self.node.version() {
-            Version::V1 => "memory.oom_control",
-            _ => "memory.events",
+        let (memory, cpu) = match self.node.version() {
+            Version::V1 => ("memory.oom_control", "cpuacct.usage"),
+            _ => ("memory.events", "cpu.stat"),
         };
         let open = |controller, file| {
             let directory = self.node.directory_of(controller);
@@ -233,6 +252,7 @@ impl Group {
         Ok(EventFds {
             memory: open(Controller::Memory, memory)?,
             pids: open(Controller::Pids, "pids.events")?,
+            cpu: open(Controller::CpuAccounting, cpu)?,
         })
     }
 

@@ -140,8 +140,8 @@ impl Nursery {
 
     fn carry_out(&mut self, order: &Order, descriptors: &[OwnedFd]) -> Result<Option<OwnedFd>, Error> {
         match order.act {
-            Act::Room { room, tmp_bytes, .. } => {
-                self.build(room, order.map.as_deref(), tmp_bytes, descriptors)
+            Act::Room { room, tmp_bytes, tmp_inodes, .. } => {
+                self.build(room, order.map.as_deref(), (tmp_bytes, tmp_inodes), descriptors)
             }
             Act::Context { room, context, open_files, file_bytes, processes, data_bytes, warm } => {
                 let limits = [
@@ -166,14 +166,14 @@ impl Nursery {
         &mut self,
         room: u64,
         map: Option<&str>,
-        tmp_bytes: u64,
+        (tmp_bytes, tmp_inodes): (u64, u64),
         procs: &[OwnedFd],
     ) -> Result<Option<OwnedFd>, Error> {
         let Some(map) = map else {
             self.rooms.insert(room, Room::default());
             return Ok(None);
         };
-        let plan = RoomPlan { map, tmp_bytes, procs, init: self.init.as_fd() };
+        let plan = RoomPlan { map, tmp_bytes, tmp_inodes, procs, init: self.init.as_fd() };
         let (pid, pidfd) = room::build(&plan)?;
         let held = identity::open_namespace(pid, "mnt").and_then(|mounts| {
             let watched = rustix::io::fcntl_dupfd_cloexec(&pidfd, 0).named("dup a pidfd")?;

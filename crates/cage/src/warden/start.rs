@@ -19,6 +19,7 @@ use crate::{
     account::Account,
     cgroup::{Base, BaseRequest, ControllerReport, ControllerState, Hierarchy, Systemd},
     channel::Channel,
+    disk::Disk,
     embedded,
     error::{Error, Named},
     identity::{self, Uids, WorkspaceMaps},
@@ -177,7 +178,7 @@ fn try_room(config: &WardenConfig, uids: Uids) -> Result<(), Error> {
     }
     let init = embedded::init()?;
     let map = uids.room_map(1);
-    let plan = RoomPlan { map: &map, tmp_bytes: 1 << 20, procs: &[], init: init.as_fd() };
+    let plan = RoomPlan { map: &map, tmp_bytes: 1 << 20, tmp_inodes: 64, procs: &[], init: init.as_fd() };
     let (_, pidfd) = room::build(&plan)?;
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).named("kill the trial room")?;
     let options = WaitIdOptions::EXITED;
@@ -237,6 +238,18 @@ pub(super) struct Groups {
     pub(super) swept: Vec<String>,
 }
 
+/// Opens the disk of the workspaces. Without one they are ordinary directories, which is said.
+pub(super) fn open_disk(config: &WardenConfig, root: bool) -> (Option<Disk>, Option<(String, String)>) {
+    if !root {
+        let what = "only the host's root can mount a disk with quotas";
+        return (None, Some((what.into(), "start as root".into())));
+    }
+    match Disk::open(&config.disk, &config.workspaces, config.account) {
+        Ok(disk) => (Some(disk), None),
+        Err(error) => (None, Some(explain(error))),
+    }
+}
+
 /// Makes the parent of the rooms' cgroups. Where that is impossible rlimits are what is left, and it is said.
 pub(super) fn open_cgroups(config: &WardenConfig) -> Groups {
     let family = family(config);
@@ -292,7 +305,7 @@ fn missing_controller(report: &ControllerReport) -> Option<(String, String, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Program;
+    use crate::message::{DiskConfig, Program};
 
     #[test]
     fn a_keeper_leaves_the_group_with_its_server() {
@@ -306,6 +319,7 @@ mod tests {
             own: "/".into(),
             server_pid: 7,
             account: None,
+            disk: DiskConfig { directory: "/".into(), bytes: 0 },
         };
         assert_eq!(family(&config), [7, std::process::id()]);
         config.account = Some(Account::PRIVATE);

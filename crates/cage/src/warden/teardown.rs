@@ -18,7 +18,7 @@ pub(super) struct Held {
 impl Warden<'_> {
     /// Gives back what a room held. Its processes are gone.
     pub(super) fn forget(&mut self, room: u64) -> Result<(), Error> {
-        let Some(Room { slot, group, mounts }) = self.rooms.remove(&room) else { return Ok(()) };
+        let Some(Room { slot, group, mounts, .. }) = self.rooms.remove(&room) else { return Ok(()) };
         // With this nothing of ours keeps one of its namespaces.
         drop::<Option<OwnedFd>>(mounts);
         let Some(group) = group else {

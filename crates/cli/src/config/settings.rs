@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use reckon_model::{Effort, Provider};
-use reckon_protocol::Limits;
+use reckon_protocol::{Limits, Preset};
 use reckon_sandbox::{Heap, Isolation, PoolSize};
 use toml::Value;
 
@@ -159,20 +159,32 @@ settings! {
         isolation: Isolation = Isolation::Room, "\"room\"";
         /// Where sandboxes and sessions are kept. Unset: `$XDG_DATA_HOME/reckon` (`~/.local/share/reckon`).
         data: Option<PathBuf> = None, "\"/var/lib/reckon\"";
+        /// A named size, which sets memory, processor and disk where nothing else does: `lite`, `basic`, `standard-1` to `standard-4`.
+        preset: Option<Preset> = None, "\"basic\"";
         /// Memory of all processes of a sandbox together.
         memory: Bytes = Bytes(Limits::default().memory_bytes), "\"1g\"";
         /// Processes and threads of a sandbox together.
         pids: u32 = Limits::default().pids, "256";
         /// CPU in thousandths of a core; 0 for no limit.
         cpu_millis: u32 = Limits::default().cpu_millis, "0";
+        /// Processor time of one execution, of all processes together. Unset: no limit.
+        cpu_time: Option<Period> = None, "\"1m\"";
         /// Wall time of one execution.
         timeout: Period = Period(Duration::from_millis(Limits::default().timeout_ms)), "\"2m\"";
         /// Open files of each process.
         open_files: u64 = Limits::default().open_files, "4096";
         /// Size of one file.
         file_size: Bytes = Bytes(Limits::default().file_bytes), "\"1g\"";
+        /// What a workspace may take on disk. Started as root, the kernel holds it; else workspaces are measured while code runs.
+        disk_size: Bytes = Bytes(Limits::default().disk_bytes), "\"4g\"";
+        /// Files and directories of a workspace.
+        disk_files: u64 = Limits::default().disk_inodes, "1000000";
+        /// Size of the disk of all workspaces together, one sparse file in the data directory, where the server is root. It grows and never shrinks. Unset: four fifths of what is free.
+        disk_total: Option<Bytes> = None, "\"200g\"";
         /// Size of `/tmp` in a sandbox; it is memory.
         tmp_size: Bytes = Bytes(Limits::default().tmp_bytes), "\"256m\"";
+        /// Files and directories of `/tmp` in a sandbox.
+        tmp_files: u64 = Limits::default().tmp_inodes, "100000";
         /// Stdout and stderr kept of one execution; what is beyond is counted and cut.
         output: Bytes = Bytes(Limits::default().output_bytes), "\"8m\"";
         /// `sealed`: contexts are forked from memory in a sealed file, which takes less time and memory. `plain`: an ordinary fork, which is also what is done where sealing is impossible.
@@ -223,11 +235,16 @@ impl SandboxSettings {
             memory_bytes: self.memory.0,
             pids: self.pids,
             cpu_millis: self.cpu_millis,
+            cpu_ms: self.cpu_time.map_or(0, Period::millis),
             timeout_ms: self.timeout.millis(),
             open_files: self.open_files,
             file_bytes: self.file_size.0,
+            disk_bytes: self.disk_size.0,
+            disk_inodes: self.disk_files,
             tmp_bytes: self.tmp_size.0,
+            tmp_inodes: self.tmp_files,
             output_bytes: self.output.0,
+            contexts: Limits::default().contexts,
         }
     }
 }
@@ -262,6 +279,24 @@ macro_rules! one_word_of {
 one_word_of!(Isolation, "`room` or `process`", "room" => Isolation::Room, "process" => Isolation::Process);
 one_word_of!(Heap, "`sealed` or `plain`", "sealed" => Heap::Sealed, "plain" => Heap::Plain);
 one_word_of!(Effort, "`low`, `medium` or `high`", "low" => Effort::Low, "medium" => Effort::Medium, "high" => Effort::High);
+
+impl SettingKind for Preset {
+    const NAME: &'static str = "name of a preset";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let name = value.as_str().ok_or_else(|| format!("expected {}, found {value}", Self::NAME))?;
+        name.parse().map_err(|error: reckon_protocol::ParsePresetError| error.to_string())
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::String(self.as_str().to_owned()))
+    }
+
+    fn from_text(text: &str) -> Result<Value, String> {
+        let value = Value::String(text.to_owned());
+        Self::read(&value).map(|_| value)
+    }
+}
 
 impl SettingKind for Provider {
     const NAME: &'static str = "name of a provider";

@@ -81,7 +81,7 @@ impl Program {
 
 #[cfg(test)]
 mod tests {
-    use reckon_protocol::{ExecutionId, LimitHit, RaisedError};
+    use reckon_protocol::{ExecutionId, LimitHit, RaisedError, State};
     use serde_json::json;
 
     use super::*;
@@ -106,6 +106,7 @@ mod tests {
                 execution: ExecutionId::new(),
                 status: Status::OutOfMemory,
                 limits_hit: vec![LimitHit::Memory],
+                state: State::Lost,
                 execution_count: 1,
                 duration_ms: 1.0,
             },

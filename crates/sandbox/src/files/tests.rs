@@ -6,7 +6,7 @@ use super::*;
 
 fn workspace() -> (tempfile::TempDir, Workspace) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let workspace = Workspace::new(directory.path().to_owned(), (u32::MAX, u32::MAX));
+    let workspace = Workspace::at(directory.path().to_owned());
     (directory, workspace)
 }
 

@@ -51,8 +51,8 @@ enum Body {
 }
 
 impl Process {
-    /// Starts a warden and waits until rooms can be made.
-    pub(super) async fn start(source: &Source) -> Result<(Self, Ready), EngineError> {
+    /// Starts a warden and waits until rooms can be made. Returns what stands and the top of the disk, if any.
+    pub(super) async fn start(source: &Source) -> Result<(Self, Ready, Option<OwnedFd>), EngineError> {
         let (ours, theirs) = Channel::pair().map_err(|source| EngineError::io("socketpair", source))?;
         if let Source::Program(_, config) = source {
             configure(&ours, config)?;
@@ -65,11 +65,11 @@ impl Process {
         };
         let process = Self { body, socket: Arc::new(socket) };
         match tokio::time::timeout(START, process.first_word()).await {
-            Ok(Ok(ready)) => {
+            Ok(Ok((ready, disk))) => {
                 for line in &ready.swept {
                     tracing::info!("what a dead warden left: {line}");
                 }
-                Ok((process, ready))
+                Ok((process, ready, disk))
             }
             Ok(Err(error)) => {
                 process.finish().await;
@@ -82,9 +82,11 @@ impl Process {
         }
     }
 
-    async fn first_word(&self) -> Result<Ready, EngineError> {
-        match receive(&self.socket).await?.map(|packet| packet.message) {
-            Some(Notice::Ready(ready)) => Ok(ready),
+    async fn first_word(&self) -> Result<(Ready, Option<OwnedFd>), EngineError> {
+        let packet = receive(&self.socket).await?;
+        let (message, descriptors) = packet.map(|packet| (packet.message, packet.descriptors)).unzip();
+        match message {
+            Some(Notice::Ready(ready)) => Ok((ready, descriptors.and_then(|found| found.into_iter().next()))),
             Some(Notice::Unable { what, mend }) if mend.is_empty() => Err(EngineError::Warden(what)),
             Some(Notice::Unable { what, mend }) => Err(EngineError::Isolation { what, mend }),
             Some(other) => Err(EngineError::Warden(format!("the warden began with {other:?}"))),

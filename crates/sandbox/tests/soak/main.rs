@@ -17,7 +17,7 @@ use census::{Census, Stock};
 use chaos::Victim;
 use dice::Dice;
 use life::Tally;
-use reckon_sandbox::Engine;
+use reckon_sandbox::{Engine, PoolSize};
 use serde_json::json;
 use support::House;
 
@@ -46,7 +46,11 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 async fn nothing_is_left_of_many_sandboxes_whose_processes_were_killed_at_random() {
     let test = "nothing_is_left_of_many_sandboxes_whose_processes_were_killed_at_random";
     let before = census::descriptors();
-    let Some(house) = House::with(test, |config| config.pool = POOL).await else { return };
+    let Some(house) =
+        House::with(test, |config| config.pool = PoolSize { floor: POOL, ceiling: POOL, rooms: 0 }).await
+    else {
+        return;
+    };
     let (count, seed) = (setting("RECKON_SOAK_COUNT", COUNT), setting("RECKON_SOAK_SEED", dice::any_seed()));
     println!("seed {seed}: RECKON_SOAK_SEED={seed} repeats these decisions");
     let begun = Instant::now();

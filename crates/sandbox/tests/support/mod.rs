@@ -45,6 +45,7 @@ impl House {
             pool: PoolSize { floor: 1, ceiling: 1, rooms: 0 },
             max_sandboxes: 64,
             limits: Limits::default(),
+            disk_bytes: Some(8 << 30),
             warden: vec![env!("CARGO_BIN_EXE_reckon-warden").into()],
             account: None,
         }

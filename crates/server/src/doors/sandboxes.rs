@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use reckon_protocol::{Limits, Problem, ProblemCode};
+use reckon_protocol::{Limits, Preset, Problem, ProblemCode};
 use reckon_sandbox::{EngineError, Sandbox, SandboxSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -23,6 +23,7 @@ const MAX_TIME_TO_LIVE_MS: u64 = 31 * 24 * 3_600_000;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    preset: Option<Preset>,
     limits: Option<Map<String, Value>>,
     ttl_ms: Option<u64>,
 }
@@ -48,7 +49,7 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let asked: Asked = body::json_or_default(&headers, body, app.config.body_limit).await?;
-    let limits = asked.limits.map(|named| overlaid(&app.config.limits, named)).transpose()?;
+    let limits = limits_of(asked.preset, asked.limits, &app.config.limits)?;
     let time_to_live = asked.ttl_ms.map(checked_time_to_live).transpose()?;
     let spec = SandboxSpec { limits, time_to_live };
     let sandbox = loop {
@@ -117,6 +118,20 @@ pub(crate) async fn delete_file(
     listing::remove(&app.sandbox(&id)?, &path).await
 }
 
+/// Returns the limits that were asked for: named ones over those of the preset, both over the server's. `None` where
+/// nothing was asked.
+fn limits_of(
+    preset: Option<Preset>,
+    named: Option<Map<String, Value>>,
+    server: &Limits,
+) -> Result<Option<Limits>, Problem> {
+    let sized = preset.map(|preset| preset.applied_to(server));
+    match named {
+        Some(named) => overlaid(sized.as_ref().unwrap_or(server), named).map(Some),
+        None => Ok(sized),
+    }
+}
+
 /// Returns the server's limits with the named ones replaced; an unknown name is refused.
 fn overlaid(limits: &Limits, named: Map<String, Value>) -> Result<Limits, Problem> {
     let mut all = json!(limits);
@@ -153,6 +168,17 @@ mod tests {
         let server = Limits { pids: 99, ..Limits::default() };
         let limits = overlaid(&server, named(json!({"timeout_ms": 500}))).expect("within range");
         assert_eq!(limits, Limits { timeout_ms: 500, ..server });
+    }
+
+    #[test]
+    fn named_limits_go_before_those_of_the_preset() {
+        let server = Limits { pids: 99, disk_inodes: 777, ..Limits::default() };
+        let memory = named(json!({"memory_bytes": 1 << 30}));
+        let limits = limits_of(Some(Preset::Standard2), Some(memory), &server).expect("within range");
+        let expected = Limits { memory_bytes: 1 << 30, ..Preset::Standard2.applied_to(&server) };
+        assert_eq!(limits, Some(expected.clone()));
+        assert_eq!((expected.pids, expected.disk_inodes, expected.cpu_millis), (99, 777, 1000));
+        assert_eq!(limits_of(None, None, &server), Ok(None));
     }
 
     #[test]
