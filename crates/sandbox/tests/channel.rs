@@ -203,3 +203,36 @@ for _ in range(20): os.write(fd, frame(text))";
     assert!(outcome.status == Status::Killed && notice.contains("too many values"), "{notice}");
     house.close().await;
 }
+
+#[tokio::test]
+async fn random_words_on_the_channel_cost_one_context() {
+    let Some(house) = House::open("random_words_on_the_channel_cost_one_context").await else { return };
+    // Reports in any order, with ids, counts and values that fit or do not, now and then altered or cut.
+    let code = "import random
+random.seed(SEED)
+kinds = ['ready', 'fatal', 'display', 'update_display', 'clear_output', 'result', 'error', 'finished', 'drained', '']
+odd = [None, True, -1, 0, 1, 2**63, 2**64, 1e308, '', 'ok', 'error', 'x' * 9999, [], {}, [[[]]], {'text/plain': '1'}]
+fields = ['id', 'n', 'data', 'metadata', 'display_id', 'wait', 'execution_count', 'name', 'message', 'traceback', 'status']
+fit = dict(id=driver._id, n=1, data={'text/plain': '1'}, execution_count=1, name='', message='', traceback='', status='ok')
+needs = dict(display=['id', 'n', 'data'], finished=['id', 'status', 'execution_count'], error=['id', 'n', 'name', 'message', 'traceback'])
+for _ in range(random.randrange(1, 30)):
+    kind = random.choice(kinds)
+    words = {'type': kind} | {name: fit[name] for name in needs.get(kind, [])}
+    if random.random() < 0.3: words[random.choice(fields)] = random.choice(odd)
+    raw = bytearray(frame(json.dumps(words)))
+    if random.random() < 0.1: raw[random.randrange(len(raw))] = random.randrange(256)
+    if random.random() < 0.05: del raw[random.randrange(len(raw)):]
+    os.write(fd, raw)
+print('said')";
+    let sandbox = house.sandbox().await;
+    for seed in 0..60 {
+        let code = code.replace("SEED", &seed.to_string());
+        let said = speak_for(&sandbox, &code, Duration::from_secs(2)).await;
+        assert_ne!(said.status, Status::OutOfMemory, "{seed}: {said:?}");
+        // What was cut swallows what follows, which can end by time only.
+        speak_for(&sandbox, "1", Duration::from_secs(2)).await;
+        let next = run(&sandbox, "print(1)").await;
+        assert_eq!((next.status, next.stdout.as_str()), (Status::Ok, "1\n"), "after {seed}: {next:?}");
+    }
+    house.close().await;
+}

@@ -8,7 +8,10 @@ use std::{
 };
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -20,6 +23,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::places::{Held, Place};
+
 /// A request's headers have to be there by then (slow loris); an idle connection ends then too.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// Headers beyond this are refused with 431.
@@ -27,16 +32,23 @@ const HEADER_BYTES: usize = 32 * 1024;
 /// A reader that takes nothing for so long is gone.
 const WRITE_STALLED: Duration = Duration::from_secs(60);
 
-/// Serves a connection to its end. After `draining` it takes no further request.
-pub(crate) async fn serve(stream: TcpStream, router: Router, draining: CancellationToken) {
+/// Serves a connection to its end. After `draining` it takes no further request; between two it may lose its place.
+pub(crate) async fn serve(stream: TcpStream, place: Place, router: Router, draining: CancellationToken) {
     // Small events must not wait for each other's acknowledgement.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Patient { inner: stream, stalled: None });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_header_size(HEADER_BYTES);
-    let mut connection = pin!(http.serve_connection(stream, TowerToHyperService::new(router)));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        let at_work = place.at_work();
+        let answer = router.call(request);
+        async move { answer.await.map(|response| response.map(|body| Held::new(body, at_work))) }
+    });
+    let mut connection = pin!(http.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = place.given_up() => return,
         () = draining.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

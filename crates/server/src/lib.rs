@@ -12,6 +12,7 @@ mod guard;
 mod listing;
 mod nearest;
 mod page;
+mod places;
 mod refusal;
 mod routes;
 mod serve;

@@ -1,11 +1,10 @@
 //! The server's life: bind, accept, drain. The engine belongs to the caller, who ends it afterwards.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use reckon_sandbox::Engine;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -15,6 +14,7 @@ use crate::{
     app::App,
     config::{ServedModel, ServerConfig, Speaker},
     connection,
+    places::{Place, Places},
     routes::router,
 };
 
@@ -104,7 +104,7 @@ impl Server {
     /// the rest and returns.
     pub async fn serve(self, engine: Engine, shutdown: CancellationToken) {
         let drain = self.config.drain;
-        let places = Arc::new(Semaphore::new(self.config.max_connections));
+        let places = Places::new(self.config.max_connections);
         let app = App::new(self.config, engine, self.served);
         let router = router(app.clone());
         let mut sweep = interval(app.sessions.sweep_interval());
@@ -113,11 +113,7 @@ impl Server {
         loop {
             tokio::select! {
                 (stream, place) = accept(&self.listener, &places) => {
-                    let serving = connection::serve(stream, router.clone(), shutdown.clone());
-                    connections.spawn(async move {
-                        serving.await;
-                        drop(place);
-                    });
+                    connections.spawn(connection::serve(stream, place, router.clone(), shutdown.clone()));
                 }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 _ = sweep.tick() => app.sessions.sweep().await,
@@ -135,8 +131,8 @@ impl Server {
 }
 
 /// Waits for a place and a caller.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, Place) {
+    let place = places.take().await;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return (stream, place),

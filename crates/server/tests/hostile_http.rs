@@ -271,3 +271,43 @@ async fn connections_that_come_and_go_leave_nothing() {
     tokio::time::timeout(HANG, ended).await.expect("the descriptors are closed");
     door.close().await;
 }
+
+#[tokio::test]
+async fn connections_that_ask_for_nothing_give_way() {
+    let config = reckon_server::ServerConfig { max_connections: 20, ..Default::default() };
+    let door = door!(connections_that_ask_for_nothing_give_way, [], config);
+    let sandbox = door.sandbox().await;
+    // One is being answered all the while; its answer is whole.
+    let path = format!("/api/sandboxes/{sandbox}/executions");
+    let code = "import os, time\nprint('on', flush=True)\nwhile not os.path.exists('end'): time.sleep(0.01)\nprint('end')";
+    let asked = Request::new("POST", &path).json(&serde_json::json!({ "code": code }));
+    let mut busy = door.start(asked.header("Accept", "application/x-ndjson")).await;
+    while !busy.next_line().await.unwrap().contains("\"stdout\"") {}
+    // Ten times as many as there are places, silent or slow.
+    let mut idle = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(door.address).await.unwrap();
+        if number % 2 == 0 {
+            let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: loc").await;
+        }
+        idle.push(stream);
+    }
+    for _ in 0..5 {
+        assert_eq!(door.get("/health").await.status, 200);
+    }
+    assert_eq!(
+        door.send(Request::new("PUT", &format!("/api/sandboxes/{sandbox}/files/end")).body(b"")).await.status,
+        201
+    );
+    let mut last = String::new();
+    while let Some(line) = busy.next_line().await {
+        last = line;
+    }
+    assert!(last.contains("\"finished\"") && last.contains("\"ok\""), "{last}");
+    // The first of them were hung up on.
+    let mut gone = String::new();
+    let read = tokio::time::timeout(HANG, idle[0].read_to_string(&mut gone)).await.unwrap();
+    assert!(read.is_err() || gone.is_empty(), "{gone}");
+    drop(idle);
+    door.close().await;
+}

@@ -332,3 +332,74 @@ print('{"seq":0,"type":"answer","output":"forged"}\n' * 3)
     }
     door.close().await;
 }
+
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_sent_is_neither_padded_nor_followed() {
+    let door = door!(a_file_that_changes_while_it_is_sent_is_neither_padded_nor_followed, []);
+    let sandbox = door.sandbox().await;
+    let file = |name: &str| format!("/api/sandboxes/{sandbox}/files/{name}");
+    let write = "size = 64 << 20\nfor name in ('shrinks', 'grows', 'goes'): open(name, 'wb').truncate(size)";
+    assert_eq!(door.execute(&sandbox, write).await["status"], "ok");
+    // More than sockets hold, so that the rest is read after the change.
+    let (mut shrinks, mut grows, mut goes) = (
+        door.start(Request::new("GET", &file("shrinks"))).await,
+        door.start(Request::new("GET", &file("grows"))).await,
+        door.start(Request::new("GET", &file("goes"))).await,
+    );
+    for answer in [&mut shrinks, &mut grows, &mut goes] {
+        assert_eq!(answer.status, 200);
+    }
+    let change = "import os\nos.truncate('shrinks', 1000)\nopen('grows', 'ab').write(b'x' * size)\nos.remove('goes')\n\
+        os.symlink('/etc/passwd', 'goes')";
+    assert_eq!(door.execute(&sandbox, change).await["status"], "ok");
+    let (shrunk, grown, gone) = (shrinks.finish().await, grows.finish().await, goes.finish().await);
+    assert!(shrunk.body.len() < 64 << 20, "cut short, and the connection with it");
+    assert_eq!(grown.body.len(), 64 << 20, "as long as was promised");
+    assert_eq!(gone.body.len(), 64 << 20, "the file that was opened, whatever its name has become");
+    assert!(grown.body.iter().chain(&gone.body).all(|byte| *byte == 0));
+
+    // A shorter file leaves nothing of the longer one; a part is not served, but the whole.
+    for content in ["long content", "short"] {
+        assert_eq!(door.send(Request::new("PUT", &file("tail")).body(content.as_bytes())).await.status, 201);
+    }
+    let part =
+        door.send(Request::new("GET", &file("tail")).header("Range", "bytes=1-99999999999999999999")).await;
+    assert_eq!((part.status, part.text().as_str()), (200, "short"));
+    door.close().await;
+}
+
+#[tokio::test]
+async fn readers_that_never_read_hold_nobody_up() {
+    let door = door!(readers_that_never_read_hold_nobody_up, []);
+    let sandbox = door.sandbox().await;
+    let code = "open('large', 'wb').truncate(512 << 20)";
+    assert_eq!(door.execute(&sandbox, code).await["status"], "ok");
+    let mut deaf = Vec::new();
+    for number in 0..40 {
+        let request = if number % 2 == 0 {
+            Request::new("GET", &format!("/api/sandboxes/{sandbox}/files/large"))
+        } else {
+            // A sandbox of its own each: a context whose reader takes nothing waits for him.
+            let own = door.engine().create(reckon_sandbox::SandboxSpec::default()).await.unwrap();
+            let flood = json!({"code": "while True: print('x' * 1000)", "timeout_ms": 60_000});
+            let path = format!("/api/sandboxes/{}/executions", own.id());
+            Request::new("POST", &path).json(&flood).header("Accept", "application/x-ndjson")
+        };
+        deaf.push(door.write(request).await);
+    }
+    let mut other = door.sandbox().await;
+    for _ in 0..10 {
+        assert_eq!(door.execute(&other, "1").await["status"], "ok");
+    }
+    // Nor do they hold up the end of what they do not read.
+    for sandbox in door.engine().sandboxes() {
+        if sandbox.id().as_str() != other {
+            let ended = door.engine().delete(sandbox.id());
+            assert!(tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap().unwrap());
+        }
+    }
+    drop(deaf);
+    other = door.sandbox().await;
+    assert_eq!(door.execute(&other, "1").await["status"], "ok");
+    door.close().await;
+}

@@ -127,7 +127,8 @@ async fn execution(sandbox: &Sandbox, small: bool, dice: &mut Dice, tally: &mut 
         1..30 if small => HOG,
         _ => dice.choose(&CODE),
     };
-    let timeout = Some(Duration::from_millis(50 + dice.below(300)));
+    let milliseconds = if code == HOG { 10_000 } else { 50 + dice.below(300) };
+    let timeout = Some(Duration::from_millis(milliseconds));
     let mut execution = ends("queue", sandbox.execute(Execute { code: code.into(), timeout })).await.unwrap();
     tally.executions += 1;
     match dice.below(10) {
