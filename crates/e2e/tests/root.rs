@@ -113,9 +113,10 @@ fn a_server_of_root_gives_root_up() {
 #[test]
 fn a_port_of_root_is_taken_before_root_is_given_up() {
     let Some(place) = place("a_port_of_root_is_taken_before_root_is_given_up") else { return };
-    // An address of this test's own, all of 127.0.0.0/8 being loopback.
-    let own = std::process::id().to_be_bytes();
-    let address = format!("127.{}.{}.{}:80", 100 + own[1] % 100, own[2], own[3].max(1));
+    // An address and a port of this test's own, all of 127.0.0.0/8 being loopback.
+    let pid = std::process::id();
+    let [_, high, middle, low] = pid.to_be_bytes();
+    let address = format!("127.{}.{middle}.{}:{}", 100 + high % 100, low.max(1), 600 + pid % 400);
     let serving = Serving::start(&place, &["--model", "demo", "--listen", &address]);
     assert_eq!(serving.address, address);
     assert_without_root(serving.child.id());
