@@ -84,12 +84,24 @@ pub(crate) async fn engine(
         isolation: sandbox.isolation,
         heap: sandbox.heap,
         pool,
-        max_sandboxes: sandbox.max_sandboxes,
+        max_sandboxes: match purpose {
+            Purpose::Measured(_) => usize::MAX,
+            Purpose::OneShot | Purpose::Serve => sandbox.max_sandboxes,
+        },
         limits,
         warden: warden()?,
     };
+    raise_open_files();
     let engine = Engine::start(config).await?;
     Ok(Host { engine, ground })
+}
+
+/// A sandbox costs the server five descriptors: its channel, two pipes, and two counters of its cgroup.
+fn raise_open_files() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // Then as many sandboxes as before is what fits.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 /// Returns the image, and builds it under a progress bar if it is not built.
