@@ -101,6 +101,7 @@ pub(crate) fn engine_config(
     image: Image,
     account: Option<Account>,
 ) -> anyhow::Result<EngineConfig> {
+    raise_open_files();
     let sandbox = &effective.config.sandbox;
     let limits = sandbox.limits();
     limits.check().context("the limits of [sandbox]")?;
@@ -114,7 +115,10 @@ pub(crate) fn engine_config(
             Purpose::OneShot => ONE,
             Purpose::Measured(pool) => pool,
         },
-        max_sandboxes: sandbox.max_sandboxes,
+        max_sandboxes: match purpose {
+            Purpose::Measured(_) => usize::MAX,
+            Purpose::OneShot | Purpose::Serve => sandbox.max_sandboxes,
+        },
         limits,
         disk_bytes: sandbox.disk_total.map(|size| size.0),
         warden: warden()?,
@@ -134,6 +138,14 @@ pub(crate) fn image_now(effective: &Effective, environment: &Environment) -> any
         let mut interrupts = Interrupts::take()?;
         interrupts.or_give_up(image(effective, environment)).await
     })
+}
+
+/// A sandbox costs the server five descriptors: its channel, two pipes, and two counters of its cgroup.
+fn raise_open_files() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // Then as many sandboxes as before is what fits.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 /// Returns the image, and builds it under a progress bar if it is not built.

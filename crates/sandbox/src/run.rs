@@ -149,6 +149,8 @@ impl Run {
             }
         };
         self.drain(connection).await;
+        connection.stdout.rest();
+        connection.stderr.rest();
         if let End::Died(_) = end {
             let (stdout, stderr) = (connection.stdout.finish(), connection.stderr.finish());
             self.emit_stdout(stdout).await;

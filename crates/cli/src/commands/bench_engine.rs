@@ -1,5 +1,10 @@
 //! `reckon bench-engine`: the engine's own figures, without HTTP, for `cargo xtask bench`. Hidden: its shape is xtask's.
 
+mod density;
+mod latency;
+mod load;
+mod native;
+
 use std::{
     io::Write as _,
     time::{Duration, Instant},
@@ -27,37 +32,67 @@ pub(crate) struct BenchEngine {
     /// How often each thing is done.
     #[arg(long, default_value_t = 200)]
     repetitions: usize,
+    /// Also measure what each sandbox costs with up to this many live ones.
+    #[arg(long, default_value_t = 0)]
+    density: usize,
+    /// Measure these groups alone: `latency`, `load`, `native`. All of them where none is named.
+    #[arg(long)]
+    only: Vec<String>,
 }
 
-/// One figure: its name and a sample in milliseconds for each repetition.
+/// The pool that the figures are measured with, where nothing else is said.
+const POOL: PoolSize = PoolSize { floor: 4, ceiling: 64, rooms: 8 };
+
+/// One figure: its name and its samples.
 struct Figure {
-    name: &'static str,
-    note: &'static str,
+    name: String,
+    unit: &'static str,
+    note: String,
     samples: Vec<f64>,
     failures: usize,
 }
 
 /// How long the pool may take to be full again.
-const REFILL: Duration = Duration::from_secs(10);
+const REFILL: Duration = Duration::from_secs(60);
 
 /// Runs the command.
 pub(crate) fn run(bench: &BenchEngine, call: &Call) -> anyhow::Result<Exit> {
-    let effective = call.effective(Flags::default())?;
+    let wants = |group: &str| bench.only.is_empty() || bench.only.iter().any(|only| only == group);
     let figures = start::block_on(async {
         let mut figures = Vec::new();
-        let pooled = start::engine(&effective, &call.environment, Purpose::OneShot).await?;
-        let measured = with_pool(&pooled, bench.repetitions, &mut figures).await;
-        pooled.end().await;
-        measured?;
-        let bare = start::engine(&effective, &call.environment, Purpose::Measured(PoolSize::NONE)).await?;
-        let measured = without_pool(&bare, bench.repetitions, &mut figures).await;
-        bare.end().await;
-        measured.map(|()| figures)
+        if wants("latency") {
+            let host = host(call, POOL).await?;
+            ended(&host, latency::with_pool(&host, bench.repetitions, &mut figures).await).await?;
+            host.end().await;
+            let rooms = host_of_rooms(call).await?;
+            ended(&rooms, latency::without_contexts(&rooms, bench.repetitions, &mut figures).await).await?;
+            rooms.end().await;
+            let bare = self::host(call, PoolSize::NONE).await?;
+            ended(&bare, latency::without_anything(&bare, bench.repetitions, &mut figures).await).await?;
+            bare.end().await;
+        }
+        if wants("load") {
+            let host = host(call, POOL).await?;
+            ended(&host, load::measure(&host, bench.repetitions, &mut figures).await).await?;
+            host.end().await;
+        }
+        if wants("native") {
+            let host = host(call, POOL).await?;
+            let python = native::python(call).await?;
+            ended(&host, native::measure(&host, &python, &mut figures).await).await?;
+            host.end().await;
+        }
+        if bench.density > 0 {
+            let host = self::host(call, PoolSize::NONE).await?;
+            ended(&host, density::measure(&host, bench.density, &mut figures).await).await?;
+            host.end().await;
+        }
+        anyhow::Ok(figures)
     })?;
     let runs: Vec<Value> = figures
         .into_iter()
         .map(|figure| {
-            json!({"name": figure.name, "unit": "ms", "samples": figure.samples,
+            json!({"name": figure.name, "unit": figure.unit, "samples": figure.samples,
                    "failures": figure.failures, "note": figure.note})
         })
         .collect();
@@ -66,49 +101,33 @@ pub(crate) fn run(bench: &BenchEngine, call: &Call) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-async fn with_pool(host: &Host, repetitions: usize, figures: &mut Vec<Figure>) -> anyhow::Result<()> {
-    let mut create = Figure::new("engine_create_first_result", "create → result of print(1), from the pool");
-    let mut pandas = Figure::new("engine_first_pandas", "the first pandas operation of a fresh sandbox");
-    let mut delete = Figure::new("engine_delete", "delete of an idle sandbox, everything freed");
-    for _ in 0..repetitions {
-        full_pool(&host.engine).await?;
-        let begin = Instant::now();
-        let sandbox = host.engine.create(SandboxSpec::default()).await?;
-        create.take(begin, run_cell(&sandbox, "print(1)").await?);
-        let begin = Instant::now();
-        let code = "import pandas as pd\npd.DataFrame({'a': [3, 1, 2]}).sort_values('a').a.iloc[0]";
-        pandas.take(begin, run_cell(&sandbox, code).await?);
-        let begin = Instant::now();
-        delete.take(begin, host.engine.delete(sandbox.id()).await?);
-    }
-    figures.extend([create, pandas, delete]);
-    let sandbox = host.engine.create(SandboxSpec::default()).await?;
-    let mut cell = Figure::new("engine_cell", "a trivial cell in a live context, hot");
-    for _ in 0..repetitions * 10 {
-        let begin = Instant::now();
-        cell.take(begin, run_cell(&sandbox, "x = 1").await?);
-    }
-    figures.push(cell);
-    Ok(())
+async fn host(call: &Call, pool: PoolSize) -> anyhow::Result<Host> {
+    let effective = call.effective(Flags::default())?;
+    start::engine(&effective, &call.environment, Purpose::Measured(pool)).await
 }
 
-async fn without_pool(host: &Host, repetitions: usize, figures: &mut Vec<Figure>) -> anyhow::Result<()> {
-    let mut create = Figure::new("engine_create_first_result_no_pool", "the same, nothing built ahead");
-    for _ in 0..repetitions {
-        let begin = Instant::now();
-        let sandbox = host.engine.create(SandboxSpec::default()).await?;
-        create.take(begin, run_cell(&sandbox, "print(1)").await?);
-        host.engine.delete(sandbox.id()).await?;
+async fn host_of_rooms(call: &Call) -> anyhow::Result<Host> {
+    host(call, PoolSize { floor: 0, ceiling: 0, rooms: 4 }).await
+}
+
+/// Ends an engine whose measurement failed; one that succeeded is ended by its caller.
+async fn ended(host: &Host, measured: anyhow::Result<()>) -> anyhow::Result<()> {
+    if measured.is_err() {
+        host.engine.shutdown().await;
     }
-    figures.push(create);
-    Ok(())
+    measured
 }
 
 impl Figure {
-    fn new(name: &'static str, note: &'static str) -> Self {
-        Self { name, note, samples: Vec::new(), failures: 0 }
+    fn milliseconds(name: &str, note: &str) -> Self {
+        Self::of(name, "ms", note)
     }
 
+    fn of(name: &str, unit: &'static str, note: &str) -> Self {
+        Self { name: name.to_owned(), unit, note: note.to_owned(), samples: Vec::new(), failures: 0 }
+    }
+
+    /// Takes the time since `begin`, or counts a failure.
     fn take(&mut self, begin: Instant, ok: bool) {
         if ok {
             self.samples.push(begin.elapsed().as_secs_f64() * 1000.0);
@@ -123,12 +142,19 @@ async fn run_cell(sandbox: &Sandbox, code: &str) -> anyhow::Result<bool> {
     Ok(execution.outcome().await.status == Status::Ok)
 }
 
-/// Waits until a room is warm: what is measured next is the pool, not its filling.
-async fn full_pool(engine: &Engine) -> anyhow::Result<()> {
+async fn new_sandbox(engine: &Engine) -> anyhow::Result<Sandbox> {
+    Ok(engine.create(SandboxSpec::default()).await?)
+}
+
+/// Waits until the pool has what it wants: what is measured next is a take, not the pool's filling.
+async fn full_pool(engine: &Engine, pool: PoolSize) -> anyhow::Result<()> {
     let begin = Instant::now();
-    while engine.report().pooled == 0 {
-        anyhow::ensure!(begin.elapsed() < REFILL, "the pool stays empty");
+    loop {
+        let report = engine.report();
+        if report.pooled >= pool.floor && report.rooms >= pool.rooms {
+            return Ok(());
+        }
+        anyhow::ensure!(begin.elapsed() < REFILL, "the pool is not full after {REFILL:?}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    Ok(())
 }
