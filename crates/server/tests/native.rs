@@ -37,6 +37,24 @@ async fn a_sandbox_is_made_shown_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_preset_sizes_a_sandbox_and_named_limits_go_before_it() {
+    let door = door!(a_preset_sizes_a_sandbox_and_named_limits_go_before_it, []);
+    let asked = json!({"preset": "standard-1", "limits": {"disk_bytes": 1 << 30, "cpu_ms": 60_000}});
+    let made = door.post("/api/sandboxes", &asked).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let limits = &made.json()["limits"];
+    assert_eq!((&limits["memory_bytes"], &limits["cpu_millis"]), (&json!(4_u64 << 30), &json!(500)));
+    assert_eq!((&limits["disk_bytes"], &limits["cpu_ms"]), (&json!(1 << 30), &json!(60_000)));
+    assert_eq!(limits["pids"], 256);
+    let lite = json!({"preset": "lite", "limits": {"timeout_ms": 500}});
+    let plain = door.post("/api/sandboxes", &lite).await.json();
+    assert_eq!(plain["limits"]["memory_bytes"], 256 << 20);
+    let outcome = door.execute(plain["id"].as_str().unwrap(), "while True: pass").await;
+    assert_eq!((&outcome["status"], &outcome["state"]), (&json!("timeout"), &json!("kept")), "{outcome}");
+    door.close().await;
+}
+
+#[tokio::test]
 async fn an_execution_has_the_documented_shape() {
     let door = door!(an_execution_has_the_documented_shape, []);
     let sandbox = door.sandbox().await;
@@ -179,6 +197,12 @@ async fn requests_that_do_not_fit_are_refused_by_name() {
             400,
             "invalid_request",
             "must be between",
+        ),
+        (
+            post("/api/sandboxes", r#"{"preset": "huge"}"#),
+            400,
+            "invalid_request",
+            "known are lite, basic, standard-1",
         ),
         (post("/api/sandboxes", r#"{"ttl_ms": 0}"#), 400, "invalid_request", "ttl_ms"),
         (post("/api/sessions", r#"{"model": "x"}"#), 400, "invalid_request", "model"),
