@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test`, `tidy` and `bench`.
+//! The project's own chores: `cargo xtask test`, `tidy`, `bench` and `suites`.
 //!
 //! Installs nothing outside the build directory and the user's caches, needs no root.
 
@@ -6,6 +6,7 @@ mod bench;
 mod project;
 mod python;
 mod running;
+mod suites;
 mod tally;
 mod test;
 mod tidy;
@@ -17,7 +18,7 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 
 const USAGE: &str = "\
-usage: cargo xtask <test|tidy|bench> [options]
+usage: cargo xtask <test|tidy|bench|suites> [options]
 
 test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     formatting, clippy, the binary, the Python driver's tests, the Rust tests, tidy
@@ -25,6 +26,9 @@ test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     -p CRATE         only the lints and tests of this crate
     --install-tools  as with tidy
     FILTER           only the Rust tests whose name contains it
+
+suites
+    the tests of CPython and NumPy in sandboxes, whole; `test` runs most of them
 
 tidy [--install-tools]
     the rules of the tree, then cargo-deny and cargo-machete where they are installed
@@ -60,6 +64,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::run(&Project::locate()?, rest),
         "tidy" => tidy::run(&Project::locate()?, rest),
         "bench" => bench::run(&Project::locate()?, rest),
+        "suites" => suites::run(&Project::locate()?, rest),
         other => bail!("no command `{other}`\n\n{USAGE}"),
     }
 }

@@ -3,6 +3,8 @@
 mod driver;
 mod rust;
 
+pub(crate) use driver::image_python;
+
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,7 @@ use anyhow::{Result, bail};
 
 use crate::project::Project;
 use crate::running;
+use crate::suites;
 use crate::tally::{Skip, Tally};
 use crate::tidy;
 
@@ -29,6 +32,7 @@ enum Step {
     Build,
     Driver,
     Rust,
+    Suites,
     Documentation,
     Tidy,
 }
@@ -102,7 +106,16 @@ fn steps(options: &Options) -> Vec<Step> {
     if options.quick {
         return vec![Step::Format, Step::Rust, Step::Tidy];
     }
-    vec![Step::Format, Step::Lint, Step::Build, Step::Driver, Step::Rust, Step::Documentation, Step::Tidy]
+    vec![
+        Step::Format,
+        Step::Lint,
+        Step::Build,
+        Step::Driver,
+        Step::Rust,
+        Step::Suites,
+        Step::Documentation,
+        Step::Tidy,
+    ]
 }
 
 impl Step {
@@ -113,6 +126,7 @@ impl Step {
             Self::Build => "the binary",
             Self::Driver => "the Python driver's tests",
             Self::Rust => "the Rust tests",
+            Self::Suites => "CPython's and NumPy's own tests in sandboxes",
             Self::Documentation => "the examples in the documentation",
             Self::Tidy => "tidy",
         }
@@ -131,6 +145,7 @@ fn perform(step: Step, project: &Project, options: &Options) -> Result<Tally> {
         ]))?)),
         Step::Driver => driver::test(project),
         Step::Rust => rust::test(project, options),
+        Step::Suites => suites::test(project, suites::Form::Short),
         Step::Documentation => rust::test_documentation(project),
         Step::Tidy if options.quick => tidy::rules_only(project),
         Step::Tidy => tidy::check(project, options.install_tools),
@@ -212,7 +227,7 @@ mod tests {
         let place = |step| all.iter().position(|other| *other == step);
         assert!(place(Step::Build) < place(Step::Rust));
         assert!(place(Step::Build) < place(Step::Driver));
-        assert_eq!(all.len(), 7);
+        assert_eq!(all.len(), 8);
     }
 
     #[test]
