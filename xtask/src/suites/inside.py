@@ -8,4 +8,4 @@ import subprocess
 program = json.loads(r'''@PROGRAM@''')
 environment = {name: os.environ[name] for name in
                ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "PYTHONDONTWRITEBYTECODE")}
-subprocess.run(program, env=environment, cwd="/workspace", stdin=subprocess.DEVNULL, check=False).returncode
+ended = subprocess.run(program, env=environment, cwd="/workspace", stdin=subprocess.DEVNULL, check=False)

@@ -47,7 +47,8 @@ counter = Counter()
 left_out = "not test_mem_policy"
 options = ["-p", "no:cacheprovider", "-m", "not slow", "-k", left_out, "-q", "--pyargs", *packages]
 code = int(pytest.main(options, plugins=[counter]))
-out.write(json.dumps({"exit": code, "passed": counter.passed, "skipped": counter.skipped,
+# pytest may have left a line of dots unended.
+out.write("\n" + json.dumps({"exit": code, "passed": counter.passed, "skipped": counter.skipped,
                       "failed": counter.failed}) + "\n")
 out.flush()
 os._exit(0)
