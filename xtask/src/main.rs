@@ -1,8 +1,9 @@
-//! The project's own chores: `cargo xtask test`, `tidy`, `bench` and `suites`.
+//! The project's own chores: `cargo xtask test`, `tidy`, `bench`, `suites` and `guest`.
 //!
 //! Installs nothing outside the build directory and the user's caches, needs no root.
 
 mod bench;
+mod guest;
 mod project;
 mod python;
 mod running;
@@ -18,7 +19,7 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 
 const USAGE: &str = "\
-usage: cargo xtask <test|tidy|bench|suites> [options]
+usage: cargo xtask <test|tidy|bench|suites|guest> [options]
 
 test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     formatting, clippy, the binary, the Python driver's tests, the Rust tests, tidy
@@ -29,6 +30,10 @@ test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
 
 suites
     the tests of CPython and NumPy in sandboxes, whole; `test` runs most of them
+
+guest [--short]
+    the core of the tests on Debian's kernel with cgroup v2, emulated by qemu
+    --short          what `test` runs of it
 
 tidy [--install-tools]
     the rules of the tree, then cargo-deny and cargo-machete where they are installed
@@ -64,6 +69,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::run(&Project::locate()?, rest),
         "tidy" => tidy::run(&Project::locate()?, rest),
         "bench" => bench::run(&Project::locate()?, rest),
+        "guest" => guest::run(&Project::locate()?, rest),
         "suites" => suites::run(&Project::locate()?, rest),
         other => bail!("no command `{other}`\n\n{USAGE}"),
     }

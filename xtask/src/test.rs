@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::guest;
 use crate::project::Project;
 use crate::running;
 use crate::suites;
@@ -33,6 +34,7 @@ enum Step {
     Driver,
     Rust,
     Suites,
+    Guest,
     Documentation,
     Tidy,
 }
@@ -113,6 +115,7 @@ fn steps(options: &Options) -> Vec<Step> {
         Step::Driver,
         Step::Rust,
         Step::Suites,
+        Step::Guest,
         Step::Documentation,
         Step::Tidy,
     ]
@@ -127,6 +130,7 @@ impl Step {
             Self::Driver => "the Python driver's tests",
             Self::Rust => "the Rust tests",
             Self::Suites => "CPython's and NumPy's own tests in sandboxes",
+            Self::Guest => "tests on Debian's kernel in qemu",
             Self::Documentation => "the examples in the documentation",
             Self::Tidy => "tidy",
         }
@@ -146,6 +150,7 @@ fn perform(step: Step, project: &Project, options: &Options) -> Result<Tally> {
         Step::Driver => driver::test(project),
         Step::Rust => rust::test(project, options),
         Step::Suites => suites::test(project, suites::Form::Short),
+        Step::Guest => guest::test(project, guest::Form::Short),
         Step::Documentation => rust::test_documentation(project),
         Step::Tidy if options.quick => tidy::rules_only(project),
         Step::Tidy => tidy::check(project, options.install_tools),
@@ -227,7 +232,7 @@ mod tests {
         let place = |step| all.iter().position(|other| *other == step);
         assert!(place(Step::Build) < place(Step::Rust));
         assert!(place(Step::Build) < place(Step::Driver));
-        assert_eq!(all.len(), 8);
+        assert_eq!(all.len(), 9);
     }
 
     #[test]
