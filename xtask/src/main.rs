@@ -1,13 +1,15 @@
-//! The project's own chores: `cargo xtask test`, `tidy`, `bench`, `fuzz` and `soak`.
+//! The project's own chores: `cargo xtask test`, `tidy`, `bench`, `fuzz`, `soak`, `suites` and `guest`.
 //!
 //! Installs nothing outside the build directory and the user's caches, needs no root.
 
 mod bench;
 mod fuzz;
+mod guest;
 mod project;
 mod python;
 mod running;
 mod soak;
+mod suites;
 mod tally;
 mod test;
 mod tidy;
@@ -19,7 +21,7 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 
 const USAGE: &str = "\
-usage: cargo xtask <test|tidy|bench|fuzz|soak> [options]
+usage: cargo xtask <test|tidy|bench|fuzz|soak|suites|guest> [options]
 
 test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     formatting, clippy, the binary, the Python driver's tests, the Rust tests, tidy
@@ -27,6 +29,13 @@ test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     -p CRATE         only the lints and tests of this crate
     --install-tools  as with tidy
     FILTER           only the Rust tests whose name contains it
+
+suites
+    the tests of CPython and NumPy in sandboxes, whole; `test` runs most of them
+
+guest [--short]
+    the core of the tests on Debian's kernel with cgroup v2, emulated by qemu
+    --short          what `test` runs of it
 
 tidy [--install-tools]
     the rules of the tree, then cargo-deny and cargo-machete where they are installed
@@ -77,6 +86,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "bench" => bench::run(&Project::locate()?, rest),
         "fuzz" => fuzz::run(&Project::locate()?, rest),
         "soak" => soak::run(&Project::locate()?, rest),
+        "guest" => guest::run(&Project::locate()?, rest),
+        "suites" => suites::run(&Project::locate()?, rest),
         other => bail!("no command `{other}`\n\n{USAGE}"),
     }
 }

@@ -3,13 +3,17 @@
 mod driver;
 mod rust;
 
+pub(crate) use driver::image_python;
+
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::guest;
 use crate::project::Project;
 use crate::running;
+use crate::suites;
 use crate::tally::{Skip, Tally};
 use crate::tidy;
 
@@ -29,6 +33,8 @@ enum Step {
     Build,
     Driver,
     Rust,
+    Suites,
+    Guest,
     Documentation,
     Tidy,
 }
@@ -102,7 +108,17 @@ fn steps(options: &Options) -> Vec<Step> {
     if options.quick {
         return vec![Step::Format, Step::Rust, Step::Tidy];
     }
-    vec![Step::Format, Step::Lint, Step::Build, Step::Driver, Step::Rust, Step::Documentation, Step::Tidy]
+    vec![
+        Step::Format,
+        Step::Lint,
+        Step::Build,
+        Step::Driver,
+        Step::Rust,
+        Step::Suites,
+        Step::Guest,
+        Step::Documentation,
+        Step::Tidy,
+    ]
 }
 
 impl Step {
@@ -113,6 +129,8 @@ impl Step {
             Self::Build => "the binary",
             Self::Driver => "the Python driver's tests",
             Self::Rust => "the Rust tests",
+            Self::Suites => "CPython's and NumPy's own tests in sandboxes",
+            Self::Guest => "tests on Debian's kernel in qemu",
             Self::Documentation => "the examples in the documentation",
             Self::Tidy => "tidy",
         }
@@ -131,6 +149,8 @@ fn perform(step: Step, project: &Project, options: &Options) -> Result<Tally> {
         ]))?)),
         Step::Driver => driver::test(project),
         Step::Rust => rust::test(project, options),
+        Step::Suites => suites::test(project, suites::Form::Short),
+        Step::Guest => guest::test(project, guest::Form::Short),
         Step::Documentation => rust::test_documentation(project),
         Step::Tidy if options.quick => tidy::rules_only(project),
         Step::Tidy => tidy::check(project, options.install_tools),
@@ -212,7 +232,7 @@ mod tests {
         let place = |step| all.iter().position(|other| *other == step);
         assert!(place(Step::Build) < place(Step::Rust));
         assert!(place(Step::Build) < place(Step::Driver));
-        assert_eq!(all.len(), 7);
+        assert_eq!(all.len(), 9);
     }
 
     #[test]

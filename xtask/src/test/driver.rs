@@ -62,7 +62,7 @@ fn has_tests(directory: &Path) -> bool {
 }
 
 /// Asks the binary for the Python of its default image, which it builds on first use.
-fn image_python(project: &Project) -> Result<PathBuf> {
+pub(crate) fn image_python(project: &Project) -> Result<PathBuf> {
     let mut command = bounded(&project.target.join("debug/reckon"));
     command.args(["image", "build", "--json"]);
     let text = running::stdout_of(&mut command)?;

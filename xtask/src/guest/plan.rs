@@ -1,0 +1,131 @@
+//! What runs in the guest: our own test programs, found by cargo, as root and as an ordinary user.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Form;
+use crate::project::Project;
+use crate::running;
+
+/// Who runs a program.
+#[derive(Clone, Copy)]
+enum User {
+    Root,
+    /// Uid 1000 with a delegated subtree of control groups.
+    Ordinary,
+}
+
+/// A test program and those of its tests that run; none named are all.
+struct Call {
+    user: User,
+    program: &'static str,
+    tests: &'static [&'static str],
+}
+
+const fn call(user: User, program: &'static str, tests: &'static [&'static str]) -> Call {
+    Call { user, program, tests }
+}
+
+/// What tells most about cgroup v2 and an older landlock; each test of an engine takes half a minute there.
+const SHORT: [Call; 5] = [
+    call(User::Root, "cgroup", &[]),
+    call(
+        User::Root,
+        "engine",
+        &[
+            "the_memory_limit_is_the_kernels",
+            "a_fork_bomb_is_refused_processes_and_the_sandbox_stays",
+            "a_deleted_sandbox_leaves_nothing",
+            "user_code_has_no_power_over_the_host",
+        ],
+    ),
+    call(User::Root, "limits", &["nothing_is_left_when_an_engine_ends"]),
+    call(User::Ordinary, "cgroup", &[]),
+    call(
+        User::Ordinary,
+        "engine",
+        &["the_memory_limit_is_the_kernels", "user_code_has_no_power_over_the_host"],
+    ),
+];
+
+/// The core of the suite.
+const LONG: [Call; 9] = [
+    call(User::Root, "cgroup", &[]),
+    call(User::Root, "seccomp", &[]),
+    call(User::Root, "engine", &[]),
+    call(User::Root, "limits", &[]),
+    call(User::Root, "hostile", &[]),
+    call(User::Root, "cli", &[]),
+    call(User::Ordinary, "cgroup", &[]),
+    call(User::Ordinary, "engine", &[]),
+    call(User::Ordinary, "limits", &[]),
+];
+
+/// Returns the calls in the words of the guest's script.
+pub(super) fn script(project: &Project, form: Form) -> Result<String> {
+    let programs = programs(project)?;
+    let mut lines = vec![format!(
+        "as_root {} doctor --json --model demo",
+        quoted(&project.target.join("debug/reckon").display().to_string())
+    )];
+    let calls: &[Call] = match form {
+        Form::Short => &SHORT,
+        Form::Long => &LONG,
+    };
+    for call in calls {
+        let path = programs.get(call.program).with_context(|| format!("no test program {}", call.program))?;
+        let user = match call.user {
+            User::Root => "as_root",
+            User::Ordinary => "as_user",
+        };
+        let mut line = format!("{user} {} --test-threads 2", quoted(&path.display().to_string()));
+        if !call.tests.is_empty() {
+            line.push_str(" --exact ");
+            line.push_str(&call.tests.join(" "));
+        }
+        lines.push(line);
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Has cargo build the test programs and returns where they are, by the names of their targets.
+fn programs(project: &Project) -> Result<BTreeMap<String, PathBuf>> {
+    // The whole workspace, as the step of the Rust tests: so nothing is built twice.
+    let mut command = project.cargo(&["test", "--no-run", "--locked", "--workspace"]);
+    command.args(["--lib", "--bins", "--tests", "--message-format", "json"]);
+    let text = running::stdout_of(&mut command)?;
+    let artifacts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(artifacts.filter_map(|artifact| test_program(&artifact)).collect())
+}
+
+fn test_program(artifact: &Value) -> Option<(String, PathBuf)> {
+    let target = &artifact["target"];
+    let is_test = target["kind"].as_array()?.iter().any(|kind| kind == "test");
+    let program = artifact["executable"].as_str()?;
+    is_test.then_some((target["name"].as_str()?.to_owned(), PathBuf::from(program)))
+}
+
+/// Returns the text as one word of a shell.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_programs_are_told_from_others() {
+        let artifact = |kind: &str| serde_json::json!({"target": {"kind": [kind], "name": "cgroup"}, "executable": "/target/cgroup-1"});
+        assert_eq!(test_program(&artifact("test")), Some(("cgroup".into(), "/target/cgroup-1".into())));
+        assert_eq!(test_program(&artifact("bin")), None);
+    }
+
+    #[test]
+    fn words_are_quoted() {
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+}
