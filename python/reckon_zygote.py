@@ -53,6 +53,7 @@ class Plan(ctypes.Structure):
         ("landlock_scoped", ctypes.c_uint64),
         ("trees", Tree * TREES),
         ("tree_count", ctypes.c_uint64),
+        ("left_out", ctypes.c_uint64),
     ]
 
 
@@ -97,6 +98,7 @@ class Walls:
         for index, (_, rights) in enumerate(text["trees"]):
             plan.trees[index] = Tree(self._paths[index], rights)
         plan.tree_count = len(text["trees"])
+        plan.left_out = text["left_out"]
         return plan
 
     def sealing(self, workspace):

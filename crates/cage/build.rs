@@ -42,6 +42,10 @@ fn compile(source: &str, output: &str, kind: &[&str], target: &str) {
         "-Clink-arg=-Wl,--build-id=none",
         "-Clink-arg=-Wl,-z,noseparate-code",
     ]);
+    println!("cargo::rerun-if-env-changed=CARGO_FEATURE_SWITCHABLE_WALLS");
+    if env::var_os("CARGO_FEATURE_SWITCHABLE_WALLS").is_some() {
+        command.args(["--cfg", "switchable_walls"]);
+    }
     // The user's linker of this target, where cargo was told of one.
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         command.arg(format!("-Clinker={linker}"));

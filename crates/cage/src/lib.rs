@@ -9,14 +9,18 @@ mod embedded;
 mod error;
 mod identity;
 pub mod message;
+mod nearest;
+pub mod policy;
 mod room;
 mod root;
 pub mod seccomp;
 mod sys;
 mod walls;
 pub mod warden;
+mod without;
 
 pub use error::Error;
+pub use without::Without;
 
 /// Reckon's own files as seen from inside a room.
 pub const OWN_FILES: &str = root::OWN;

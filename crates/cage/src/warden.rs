@@ -18,7 +18,7 @@ use rustix::{
     event::{PollFd, PollFlags},
     fs::{CWD, Mode, OFlags},
     mount::{MoveMountFlags, OpenTreeFlags},
-    process::Resource,
+    process::{Resource, Rlimit},
     thread::LinkNameSpaceType,
 };
 
@@ -28,6 +28,7 @@ use crate::{
     error::{Error, Named},
     identity::{self, RANGE_LENGTH, Uids, WorkspaceMaps},
     message::{Act, Notice, Ready, Request, RoomLimits, WardenConfig},
+    policy::RoomPolicy,
     root,
     sys::{self, MountChange},
     walls,
@@ -80,6 +81,8 @@ struct Warden<'a> {
     maps: WorkspaceMaps,
     cgroups: Option<Base>,
     own_mounts: OwnedFd,
+    /// How workspaces are mounted.
+    workspace_mount: u64,
     rooms: HashMap<u64, Room>,
     /// Rooms that are being built, by the number of the request.
     building: HashMap<u64, u64>,
@@ -111,7 +114,10 @@ impl<'a> Warden<'a> {
         let mut maps = WorkspaceMaps::default();
         let mapped = config.namespaces && start::can_map(&config.workspaces, uids, &mut maps)?;
         let own_mounts = identity::open_namespace(rustix::process::getpid(), "mnt")?;
-        let (nursery, zygote) = start::nursery(engine, &config, uids, landlock)?;
+        let policy = RoomPolicy::read(&config.without)?;
+        raise_left_out(&policy);
+        let workspace_mount = root::attributes(policy.mounts.workspace).bits().into();
+        let (nursery, zygote) = start::nursery(engine, &config, policy, uids, landlock)?;
         let owner = if root { uids.disk_owner(mapped) } else { rustix::process::getuid().as_raw() };
         let owner = if root { (owner, owner) } else { (u32::MAX, u32::MAX) };
         let ready = Ready { owner, separate_uids: mapped, landlock, cgroup, missing_controllers, zygote };
@@ -125,6 +131,7 @@ impl<'a> Warden<'a> {
             maps,
             cgroups,
             own_mounts,
+            workspace_mount,
             rooms: HashMap::new(),
             building: HashMap::new(),
             free_slots: BTreeSet::new(),
@@ -216,11 +223,16 @@ impl<'a> Warden<'a> {
 
     fn order_room(&self, number: u64, room: u64, act: Act) -> Result<(), Error> {
         let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
-        let slot = if self.mapped { home.slot } else { 1 };
+        let slot = if self.mapped { self.uid_of(home.slot) } else { 1 };
         let map = self.config.namespaces.then(|| self.uids.room_map(slot));
         let procs = procs_of(home.group.as_ref())?;
         let borrowed: Vec<_> = procs.iter().map(AsFd::as_fd).collect();
         self.order(&Order { number, map, act }, &borrowed)
+    }
+
+    /// Returns which uid of the range a room's slot gives it.
+    fn uid_of(&self, slot: u32) -> u32 {
+        if self.config.without.leaves_out("uids") { 0 } else { slot }
     }
 
     fn take_slot(&mut self) -> Result<u32, Error> {
@@ -245,7 +257,8 @@ impl<'a> Warden<'a> {
     /// Moves the workspace into a parked room: late identity (DESIGN §4).
     fn identify(&mut self, room: u64, workspace: &str, limits: RoomLimits) -> Result<(), Error> {
         self.limit(room, limits)?;
-        let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
+        let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
+        let slot = self.uid_of(home.slot);
         let Some(mounts) = &home.mounts else { return Ok(()) };
         let plain = !workspace.is_empty() && !workspace.contains(['/', '\0']) && !workspace.starts_with('.');
         if !plain {
@@ -260,8 +273,8 @@ impl<'a> Warden<'a> {
             OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH,
         )
         .named("open_tree of the workspace")?;
-        let idmap = if self.mapped { Some(self.maps.of_slot(self.uids, home.slot)?.as_fd()) } else { None };
-        let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        let idmap = if self.mapped { Some(self.maps.of_slot(self.uids, slot)?.as_fd()) } else { None };
+        let set = self.workspace_mount;
         sys::set_mount(tree.as_fd(), MountChange { set, idmap, recursive: false })
             .named("map the workspace")?;
         move_into(mounts.as_fd(), self.own_mounts.as_fd(), &tree)
@@ -348,6 +361,13 @@ fn raise_open_files() {
     limit.current = limit.maximum;
     // Then as many rooms as before is what fits.
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}
+
+/// Raises the limits that a test leaves out: those of this process bound what its children may have.
+fn raise_left_out(policy: &RoomPolicy) {
+    for &(resource, _) in policy.rlimits.iter().filter(|(_, value)| *value == u64::MAX) {
+        let _ = rustix::process::setrlimit(resource, Rlimit { current: None, maximum: None });
+    }
 }
 
 /// Moves a detached mount to the workspace of another mount namespace and comes back.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reckon_cage::message::Ready;
+use reckon_cage::{Without, message::Ready};
 use reckon_protocol::{Limits, SandboxId};
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -113,7 +113,7 @@ pub async fn survey(
     directory: &std::path::Path,
     isolation: Isolation,
 ) -> Result<Vec<Check>, EngineError> {
-    let (warden, ready) = Warden::start(warden, &start::survey_config(directory, isolation)).await?;
+    let (warden, ready) = Warden::start(warden, &start::survey_config(directory, isolation)?).await?;
     warden.stop().await;
     Ok(checks::of_engine(isolation, &ready))
 }
@@ -121,9 +121,14 @@ pub async fn survey(
 impl Engine {
     /// Starts the warden, the zygote and the pool. Returns once a context can be made.
     pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        Self::start_without(config, Without::default()).await
+    }
+
+    /// Starts as [`Engine::start`] does, with walls left out; only a build for tests can name any.
+    pub async fn start_without(config: EngineConfig, without: Without) -> Result<Self, EngineError> {
         config.limits.check()?;
         let directory = start::directories(&config)?;
-        let warden_config = start::warden_config(&config, &directory)?;
+        let warden_config = start::warden_config(&config, &directory, without)?;
         let (warden, ready) = Warden::start(&config.warden, &warden_config).await?;
         let trash = match Trash::start(&config.data_dir, &directory) {
             Ok(trash) => Arc::new(trash),

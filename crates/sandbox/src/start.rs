@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reckon_cage::message::{Program, WardenConfig};
+use reckon_cage::{
+    Without,
+    message::{Program, WardenConfig},
+};
 
 use crate::{
     engine::{EngineConfig, Isolation},
@@ -65,12 +68,21 @@ fn check_passable(path: &Path, mend: &str) -> Result<(), EngineError> {
 }
 
 /// Returns what the warden needs to know.
-pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<WardenConfig, EngineError> {
+pub(crate) fn warden_config(
+    config: &EngineConfig,
+    sandboxes: &Path,
+    without: Without,
+) -> Result<WardenConfig, EngineError> {
     let namespaces = config.isolation == Isolation::Room;
     let own = own_files(config);
     let python = own.join("python");
     let mut files: Vec<_> =
         PYTHON.iter().map(|(name, source)| (python.join(name), (*source).to_owned())).collect();
+    if without.leaves_out("reseed") {
+        for (_, source) in &mut files {
+            *source = source.replace("\ndef reseed() -> None:\n", "\ndef reseed() -> None:\n    return\n");
+        }
+    }
     if namespaces {
         files.extend(visible::own_files());
     } else {
@@ -80,25 +92,27 @@ pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<W
     Ok(WardenConfig {
         namespaces,
         workspaces: sandboxes.to_owned(),
-        visible: visible::of_image(&config.image),
+        visible: visible::of_image(&config.image)?,
         files,
         zygote: zygote(config, &own, &python),
         own,
         server_pid: std::process::id(),
+        without,
     })
 }
 
 /// Returns what a warden needs to know that only tries the walls.
-pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenConfig {
-    WardenConfig {
+pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> Result<WardenConfig, EngineError> {
+    Ok(WardenConfig {
         namespaces: isolation == Isolation::Room,
         workspaces: directory.to_owned(),
-        visible: visible::of_system(),
+        visible: visible::of_system()?,
         files: Vec::new(),
         zygote: Program { arguments: Vec::new(), environment: Vec::new() },
         own: directory.to_owned(),
         server_pid: std::process::id(),
-    }
+        without: Without::default(),
+    })
 }
 
 /// Removes what [`warden_config`] wrote on the host.

@@ -1,59 +1,44 @@
-//! What of the host a room sees: the image, the system's programs and libraries, and a few files of /etc by list.
-//! Never "all but": what is not named here does not exist inside.
+//! What of the host a room sees: the image, and what `policy/visible.policy` names where this host has it; and the
+//! files of /etc that are a room's own.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use reckon_cage::message::Visible;
+use reckon_cage::{
+    message::Visible,
+    policy::{self, Seen},
+};
 
-use crate::image::Image;
-
-/// The system's own trees; on a merged system all but the first are links into it.
-const SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
-/// Configuration that programs need and that tells nothing of the host's people.
-const CONFIGURATION: [&str; 14] = [
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/fonts",
-    "/etc/java-17-openjdk",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/mime.types",
-    "/etc/protocols",
-    "/etc/python3",
-    "/etc/python3.11",
-    "/etc/services",
-    "/etc/ssl/certs",
-];
-const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+use crate::{error::EngineError, image::Image};
 
 /// Where a room sees its image, so that no path of the host's people is told inside.
 pub(crate) const IMAGE: &str = "/opt/reckon";
 
 /// Returns what rooms of this image see.
-pub(crate) fn of_image(image: &Image) -> Vec<Visible> {
-    let mut visible = of_system();
+pub(crate) fn of_image(image: &Image) -> Result<Vec<Visible>, EngineError> {
+    let mut visible = of_system()?;
     visible.push(Visible::Moved(image.root.clone(), PathBuf::from(IMAGE)));
     for directory in &image.visible_dirs {
         if *directory != image.root && !covered(directory, &visible) {
             show(directory, &mut visible);
         }
     }
-    visible
+    Ok(visible)
 }
 
 /// Returns what rooms of any image see.
-pub(crate) fn of_system() -> Vec<Visible> {
+pub(crate) fn of_system() -> Result<Vec<Visible>, EngineError> {
     let mut visible = Vec::new();
-    for path in SYSTEM.into_iter().chain(CONFIGURATION) {
-        show(Path::new(path), &mut visible);
+    for seen in policy::visible().map_err(|error| EngineError::Warden(error.to_string()))? {
+        match seen {
+            Seen::Tree(path) => show(&path, &mut visible),
+            Seen::Device(path) if path.exists() => visible.push(Visible::Device(path)),
+            Seen::Device(_) => {}
+        }
     }
-    visible.extend(DEVICES.into_iter().map(PathBuf::from).filter(|path| path.exists()).map(Visible::Device));
-    visible
+    Ok(visible)
 }
 
 /// Returns the files of /etc that are the room's own.

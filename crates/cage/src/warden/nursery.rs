@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Named},
     identity,
     message::{Act, ContextSignal, Ending, Notice, WardenConfig},
+    policy::RoomPolicy,
     room::{self, RoomPlan},
     warden::zygote::{Answered, Fork, Zygote},
 };
@@ -47,6 +48,7 @@ enum Child {
 
 pub(crate) struct Nursery {
     config: WardenConfig,
+    policy: RoomPolicy,
     channel: Channel,
     init: OwnedFd,
     epoll: OwnedFd,
@@ -71,7 +73,11 @@ struct Room {
 
 impl Nursery {
     /// Starts the zygote and waits until it has imported everything.
-    pub(crate) fn start(config: WardenConfig, channel: Channel) -> Result<(Self, serde_json::Value), Error> {
+    pub(crate) fn start(
+        config: WardenConfig,
+        policy: RoomPolicy,
+        channel: Channel,
+    ) -> Result<(Self, serde_json::Value), Error> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).named("epoll_create")?;
         let events = epoll::EventFlags::IN;
         epoll::add(&epoll, &channel, epoll::EventData::new_u64(WARDEN), events).named("epoll_ctl")?;
@@ -80,6 +86,7 @@ impl Nursery {
         let (pid, strangers) = (zygote.pid, !config.namespaces);
         let mut nursery = Self {
             config,
+            policy,
             channel,
             init,
             epoll,
@@ -173,7 +180,8 @@ impl Nursery {
             self.rooms.insert(room, Room::default());
             return Ok(None);
         };
-        let plan = RoomPlan { map, tmp_bytes, procs, init: self.init.as_fd() };
+        let (policy, without) = (&self.policy, &self.config.without);
+        let plan = RoomPlan { policy, without, map, tmp_bytes, procs, init: self.init.as_fd() };
         let (pid, pidfd) = room::build(&plan)?;
         let held = identity::open_namespace(pid, "mnt").and_then(|mounts| {
             let watched = rustix::io::fcntl_dupfd_cloexec(&pidfd, 0).named("dup a pidfd")?;
