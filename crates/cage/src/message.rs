@@ -16,7 +16,7 @@ pub struct WardenConfig {
     pub workspaces: PathBuf,
     /// What of the host is visible in every room, read-only.
     pub visible: Vec<Visible>,
-    /// Files that every room sees beside that: path and content.
+    /// Files that every room sees beside that, or in place of one that a tree has: path and content.
     pub files: Vec<(PathBuf, String)>,
     /// The program from which contexts are forked. Without arguments there is none: the warden builds one room to see
     /// that it can, says what stands, and ends.

@@ -129,8 +129,11 @@ fn mount_own(plan: &RoomPlan<'_>) -> Result<(), Error> {
 
 /// Covers a path of /proc, or makes it read-only. What this kernel does not have needs neither.
 fn close(path: &Path, closing: Closing) -> Result<(), Errno> {
+    if matches!(rustix::fs::stat(path), Err(Errno::NOENT)) {
+        return Ok(());
+    }
     let locked = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let done = match closing {
+    match closing {
         Closing::Mask => match rustix::mount::mount_bind("/dev/null", path) {
             // Only an empty directory covers a directory.
             Err(Errno::NOTDIR) => {
@@ -141,10 +144,6 @@ fn close(path: &Path, closing: Closing) -> Result<(), Errno> {
         },
         Closing::Lock => rustix::mount::mount_bind(path, path)
             .and_then(|()| rustix::mount::mount_remount(path, locked | MountFlags::RDONLY, "")),
-    };
-    match done {
-        Err(Errno::NOENT) => Ok(()),
-        other => other,
     }
 }
 

@@ -103,8 +103,16 @@ pub(crate) fn enter(
     for (link, target) in &policy.links {
         make_link(Path::new(target), &inside(link))?;
     }
-    for (path, content) in &config.files {
+    let covers = |path: &Path| parts.iter().any(|part| part.directory && path.starts_with(&part.target));
+    let (covering, free): (Vec<_>, Vec<_>) = config.files.iter().partition(|(path, _)| covers(path));
+    for (path, content) in free {
         write_file(&inside(path), content.as_bytes())?;
+    }
+    let mut covers = Vec::new();
+    for (number, (path, content)) in covering.into_iter().enumerate() {
+        let source = inside(&Path::new(OWN).join("covers").join(number.to_string()));
+        write_file(&source, content.as_bytes())?;
+        covers.push((source, inside(path)));
     }
     for (name, content) in own_files {
         write_file(&inside(&Path::new(OWN).join(name)), content)?;
@@ -117,6 +125,14 @@ pub(crate) fn enter(
             write_file(&target, b"")?;
         }
         attach(&part.mount, &target)?;
+    }
+    for (source, target) in covers {
+        let act = format!("cover {}", target.display());
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = rustix::mount::open_tree(CWD, &source, flags).named(&act)?;
+        let set = attributes(policy.tree).bits().into();
+        sys::set_mount(mount.as_fd(), MountChange { set, ..MountChange::default() }).named(&act)?;
+        attach(&mount, &target)?;
     }
     for mount in covered {
         self::mount(mount, &inside(&mount.target), 0)?;

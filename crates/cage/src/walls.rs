@@ -27,7 +27,7 @@ pub(crate) struct Walls {
     landlock_net: u64,
     landlock_scoped: u64,
     trees: Vec<(String, u64)>,
-    /// Rights on the workspace, which is opened last.
+    /// Rights on the workspace, which is opened last; all bits where a test leaves landlock out.
     workspace_rights: u64,
     /// Resource and value, beside those that each request brings.
     limits: Vec<(u32, u64)>,
@@ -48,7 +48,7 @@ impl Walls {
             landlock_net: 0,
             landlock_scoped: 0,
             trees,
-            workspace_rights: if without.leaves_out("landlock") { 0 } else { workspace_rights },
+            workspace_rights: if without.leaves_out("landlock") { u64::MAX } else { workspace_rights },
             limits: limits(policy),
             left_out: without.bits(),
         }

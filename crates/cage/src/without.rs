@@ -10,7 +10,7 @@ use crate::{error::Error, policy, seccomp, sys::namespace};
 
 /// Walls that are no line of a policy file: name, and what the entering code is told (`left_out` in
 /// `crates/cage/enter/lib.rs`), 0 where it has no part in it.
-const WALLS: [(&str, u64); 12] = [
+const WALLS: [(&str, u64); 13] = [
     ("capabilities", 1),
     ("no_new_privs", 1 << 1),
     ("landlock", 1 << 2),
@@ -23,6 +23,7 @@ const WALLS: [(&str, u64); 12] = [
     ("namespace pid", namespace::PID),
     ("uids", 0),
     ("reseed", 0),
+    ("visible list", 0),
 ];
 
 /// What is left out: nothing, except in tests.
@@ -34,7 +35,7 @@ pub struct Without {
 
 impl Without {
     /// Leaves out the named walls. A name is a wall, `FILE: WORDS` for the lines of a policy file that begin with these
-    /// words, `FILE: WORDS -WORD…` for only those words of it, or `seccomp.policy: CALL` to allow one system call.
+    /// words (the last may end in `*`), `FILE: WORDS -WORD…` for only those words of it, or `seccomp.policy: CALL` to allow one system call.
     #[cfg(feature = "switchable-walls")]
     pub fn walls(names: &[&str]) -> Result<Self, Error> {
         Self::try_from(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
@@ -105,8 +106,8 @@ impl TryFrom<Vec<String>> for Without {
             let is_call = name
                 .strip_prefix(CALLS)
                 .is_some_and(|call| seccomp::Architecture::NATIVE.number(call).is_some());
-            let start = name.split(" -").next().unwrap_or(name);
-            let is_line = name.contains(": ") && lines.iter().any(|line| line.starts_with(start));
+            let start = name.split(" -").next().unwrap_or(name).trim_end_matches('*');
+            let is_line = name.contains(':') && lines.iter().any(|line| line.starts_with(start));
             if !is_wall && !is_call && !is_line {
                 return Err(Error::Protocol(format!("`{name}` is neither a wall nor a line of the policy")));
             }
@@ -123,9 +124,12 @@ impl From<Without> for Vec<String> {
 
 /// Returns the beginning of the lines of this file that a name means, and the words of them, none for the whole line.
 fn cut(name: &str, file: &str) -> Option<(String, Vec<String>)> {
-    let rest = name.strip_prefix(file)?.strip_prefix(": ")?;
+    let rest = name.strip_prefix(file)?.strip_prefix(':')?;
     let mut parts = rest.split(" -");
-    let start = normal(parts.next()?);
+    let start = parts.next()?;
+    // A `*` at the end stands for the rest of a word; otherwise words are whole.
+    let start =
+        start.strip_suffix('*').map_or_else(|| normal(start), |part| normal(part).trim_end().to_owned());
     Some((start, parts.map(str::to_owned).collect()))
 }
 

@@ -9,6 +9,7 @@ pub mod error;
 pub mod execution;
 pub mod files;
 mod frames;
+pub mod hostile;
 pub mod image;
 mod lock;
 mod pool;

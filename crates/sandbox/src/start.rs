@@ -85,6 +85,7 @@ pub(crate) fn warden_config(
     }
     if namespaces {
         files.extend(visible::own_files());
+        files.extend(visible::environment_file(&config.image));
     } else {
         write_private(&files)?;
         files.clear();
@@ -92,7 +93,7 @@ pub(crate) fn warden_config(
     Ok(WardenConfig {
         namespaces,
         workspaces: sandboxes.to_owned(),
-        visible: visible::of_image(&config.image)?,
+        visible: visible::of_image(&config.image, &without)?,
         files,
         zygote: zygote(config, &own, &python),
         own,
@@ -106,7 +107,7 @@ pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> Result<Wa
     Ok(WardenConfig {
         namespaces: isolation == Isolation::Room,
         workspaces: directory.to_owned(),
-        visible: visible::of_system()?,
+        visible: visible::of_system(&Without::default())?,
         files: Vec::new(),
         zygote: Program { arguments: Vec::new(), environment: Vec::new() },
         own: directory.to_owned(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::lines::lines;
-use crate::error::Error;
+use crate::{error::Error, without::Without};
 
 pub(super) const TEXT: (&str, &str) = ("visible.policy", include_str!("../../../../policy/visible.policy"));
 
@@ -22,9 +22,9 @@ enum Kind {
     Device,
 }
 
-/// Returns what rooms of any image see.
-pub fn visible() -> Result<Vec<Seen>, Error> {
-    parse(TEXT.1)
+/// Returns what rooms of any image see, less what a test leaves out.
+pub fn visible(without: &Without) -> Result<Vec<Seen>, Error> {
+    parse(&without.thin(TEXT))
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Seen>, Error> {
