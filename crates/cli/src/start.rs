@@ -1,7 +1,7 @@
 //! What commands start with: the runtime, the image, the engine, the model. Each says on stderr
 //! what a person must know before it is used: a weaker tier, where prompts go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use reckon_agent::Settings;
@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Serve,
     /// One sandbox after the other with nothing built ahead, to measure that.
     Bare,
+    /// Hostile programs, in sandboxes with small limits.
+    SelfTest,
 }
 
 /// A running engine and what must outlive it.
@@ -40,6 +42,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// Returns the directory that the engine works in.
+    pub(crate) fn directory(&self) -> &Path {
+        self.ground.path()
+    }
+
     /// Ends the engine; nothing is left behind.
     pub(crate) async fn end(self) {
         self.engine.shutdown().await;
@@ -64,7 +71,10 @@ pub(crate) async fn engine(
     purpose: Purpose,
 ) -> anyhow::Result<Host> {
     let sandbox = &effective.config.sandbox;
-    let limits = sandbox.limits();
+    let limits = match purpose {
+        Purpose::SelfTest => reckon_sandbox::hostile::limits(),
+        _ => sandbox.limits(),
+    };
     limits.check().context("the limits of [sandbox]")?;
     announce_isolation(sandbox.isolation);
     let data = data_dir(effective, environment)?;
@@ -74,6 +84,7 @@ pub(crate) async fn engine(
         Purpose::Serve => (Ground::of_server(&data)?, sandbox.pool),
         Purpose::OneShot => (Ground::of_command(&data.join("one-shot"))?, 1),
         Purpose::Bare => (Ground::of_command(&data.join("one-shot"))?, 0),
+        Purpose::SelfTest => (Ground::of_command(&data.join("one-shot"))?, 2),
     };
     let config = EngineConfig {
         data_dir: ground.path().to_owned(),

@@ -39,6 +39,8 @@ pub struct Program {
     pub contained: Vec<String>,
     /// Ends of an execution that mean success.
     pub escaped: Vec<String>,
+    /// A wall that a host may lack, by the name of its check: where it does not stand the program is not tried.
+    pub needs: Option<String>,
     /// Changes to the limits of its sandbox.
     limits: BTreeMap<String, u64>,
     /// A file of its workspace that the host then reads.
@@ -67,6 +69,11 @@ const TEXTS: [(&str, &str); 13] = [
 
 /// Category of the honest programs, which must run with all walls up.
 pub const CONTROL: &str = "control";
+
+/// Returns the names of the categories.
+pub fn categories() -> [&'static str; TEXTS.len()] {
+    TEXTS.map(|(category, _)| category)
+}
 
 /// Returns all programs.
 ///

@@ -1,12 +1,16 @@
 //! `reckon doctor`: what this host offers, what is missing and how to mend it.
 
+mod self_test;
+
 use std::{fmt::Write as _, fs, io::Write as _, path::Path};
 
 use anyhow::Context as _;
 use clap::Args;
 use reckon_model::Provider;
 use reckon_protocol::Status;
-use reckon_sandbox::{Check, CheckState, Engine, EngineError, Execute, SandboxSpec, image::find_python};
+use reckon_sandbox::{
+    Check, CheckState, Engine, EngineError, Execute, SandboxSpec, hostile, image::find_python,
+};
 use serde_json::json;
 
 use crate::{
@@ -27,6 +31,14 @@ pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Run hostile programs in sandboxes on this host, and honest ones beside them, and print what came of each category.
+    ///
+    /// Exit code 1 says that a program reached what it tried, or that an honest one failed.
+    #[arg(long)]
+    self_test: bool,
+    /// Only programs of this category; may be given several times.
+    #[arg(long, value_name = "NAME", requires = "self_test", value_parser = hostile::categories())]
+    category: Vec<String>,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -45,6 +57,12 @@ pub(crate) fn run(doctor: &Doctor, call: &Call) -> anyhow::Result<Exit> {
     doctor.sandbox.flags(&mut flags);
     doctor.image.flags(&mut flags);
     let effective = call.effective(flags)?;
+    if doctor.self_test {
+        return start::block_on(async {
+            let mut interrupts = Interrupts::take()?;
+            interrupts.or_give_up(self_test::run(&effective, call, &doctor.category, doctor.json)).await
+        });
+    }
     let (checks, can_run) = start::block_on(async {
         let mut interrupts = Interrupts::take()?;
         interrupts.or_give_up(examine(&effective, call)).await

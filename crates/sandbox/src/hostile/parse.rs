@@ -1,7 +1,7 @@
 //! How hostile programs are written: Python, with lines that begin with `#%` around it.
 //!
 //! `#% id: NAME` begins a program, further `#% KEY: VALUE` lines describe it (`says`, `walls`, `holds`, `contained`,
-//! `escaped`, `limits`, `read`), and the Python below them is what it runs. `#% neighbour` begins what a neighbour runs
+//! `escaped`, `needs`, `limits`, `read`), and the Python below them is what it runs. `#% neighbour` begins what a neighbour runs
 //! before it. Several walls or lines are joined by ` + `, other lists by spaces.
 
 use std::collections::BTreeMap;
@@ -41,6 +41,7 @@ pub(super) fn parse(category: &'static str, text: &str) -> Result<Vec<Program>, 
             "holds" => program.holds = joined(value),
             "contained" => program.contained = spaced(value),
             "escaped" => program.escaped = spaced(value),
+            "needs" => program.needs = Some(value.to_owned()),
             "read" => program.read = Some(value.to_owned()),
             "limits" => program.limits = limits(value).ok_or_else(|| wrong("limits are NAME=NUMBER"))?,
             _ => return Err(wrong(&format!("unknown note `{key}`"))),
@@ -58,6 +59,7 @@ fn empty(id: &str, category: &'static str) -> Program {
         holds: Vec::new(),
         contained: Vec::new(),
         escaped: Vec::new(),
+        needs: None,
         limits: BTreeMap::new(),
         read: None,
         code: String::new(),

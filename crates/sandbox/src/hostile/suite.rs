@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Ground, Program, Verdict, verdict};
 use crate::{
+    checks::{Check, CheckState},
     engine::{Engine, SandboxSpec},
     error::EngineError,
     execution::Execute,
@@ -59,6 +60,11 @@ impl<'a> Suite<'a> {
     /// # Errors
     /// When there can be no neighbour any more.
     pub async fn attempt(&mut self, program: &Program) -> Result<Tried, EngineError> {
+        if let Some(wall) = self.lacking(program) {
+            let why =
+                format!("the wall that stops it, `{wall}`, does not stand on this host: see `reckon doctor`");
+            return Ok(tried(program, Verdict::CouldNotRun(why), true));
+        }
         // That the engine itself fails is what no program may bring about.
         let judged = self.judge(program).await;
         let mut verdict =
@@ -72,13 +78,14 @@ impl<'a> Suite<'a> {
             self.neighbour = create(self.engine, &self.limits).await?;
             let _ = self.engine.delete(&old).await;
         }
-        Ok(Tried {
-            id: program.id.clone(),
-            category: program.category,
-            says: program.says.clone(),
-            verdict,
-            neighbour_answers,
-        })
+        Ok(tried(program, verdict, neighbour_answers))
+    }
+
+    /// Returns the wall that a program tests and that is announced as weaker here.
+    fn lacking(&self, program: &Program) -> Option<String> {
+        let wall = program.needs.as_ref()?;
+        let stands = |check: &Check| check.name != *wall || check.state == CheckState::Works;
+        (!self.engine.report().checks.iter().all(stands)).then(|| wall.clone())
     }
 
     /// Ends the neighbour.
@@ -158,6 +165,16 @@ impl<'a> Suite<'a> {
     async fn neighbour_answers(&self) -> bool {
         let answer = run(&self.neighbour, "print(6 * 7)".into()).await;
         matches!(answer, Ok(Some(outcome)) if outcome.stdout == "42\n" && outcome.status == Status::Ok)
+    }
+}
+
+fn tried(program: &Program, verdict: Verdict, neighbour_answers: bool) -> Tried {
+    Tried {
+        id: program.id.clone(),
+        category: program.category,
+        says: program.says.clone(),
+        verdict,
+        neighbour_answers,
     }
 }
 

@@ -1,6 +1,7 @@
 """More than one's share, in a bounded form: success is reaching twice the limit, not bringing the host down."""
 
 #% id: res-memory
+#% needs: cgroup memory
 #% says: takes more memory than its limit
 #% walls: limit memory_bytes=2147483648
 #% contained: out_of_memory MemoryError
@@ -8,6 +9,7 @@ memory = bytearray(560 << 20)
 print(len(memory))
 
 #% id: res-memory-child
+#% needs: cgroup memory
 #% says: takes more memory than its limit in a child
 #% walls: limit memory_bytes=2147483648
 #% contained: out_of_memory Contained
@@ -15,6 +17,7 @@ result = subprocess.run([sys.executable, "-S", "-c", "len(bytearray(560 << 20))"
 contained_unless(result.returncode == 0, f"the child ended with {result.returncode}")
 
 #% id: res-memory-shared
+#% needs: cgroup memory
 #% says: takes more memory than its limit in a memory file
 #% walls: limit memory_bytes=2147483648
 #% contained: out_of_memory MemoryError
@@ -25,6 +28,7 @@ for _ in range(560):
     os.write(file, block)
 
 #% id: res-processes
+#% needs: cgroup pids
 #% says: starts twice as many processes as its limit
 #% walls: limit pids=512
 #% contained: BlockingIOError
@@ -44,6 +48,7 @@ finally:
         os.waitpid(child, 0)
 
 #% id: res-threads
+#% needs: cgroup pids
 #% says: starts twice as many threads as its limit
 #% walls: limit pids=512
 #% contained: RuntimeError
@@ -62,6 +67,7 @@ finally:
         thread.join()
 
 #% id: res-fork-bomb
+#% needs: cgroup pids
 #% says: forks in every process that it forked
 #% walls: limit pids=512
 #% contained: Contained

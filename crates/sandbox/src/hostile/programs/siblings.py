@@ -106,6 +106,7 @@ _sibling_victim = subprocess.Popen(["sleep", "424245"])
 
 #% id: sib-pipes
 #% says: uses up the pipes of its siblings
+#% needs: host uids
 #% walls: uids
 #% contained: Contained
 import fcntl
