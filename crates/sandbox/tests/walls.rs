@@ -47,8 +47,6 @@ fn of_categories(categories: &[&str]) -> Vec<Program> {
 /// Asserts that all programs of these categories are contained, and that a neighbour answers after each.
 async fn assert_contained(test: &str, categories: &[&str]) {
     let Some(house) = House::with(test, small).await else { return };
-    let lacks_limits = house.lacks("cgroup memory") || house.lacks("cgroup pids");
-    let shares_uids = house.lacks("host uids");
     let mut failures = Vec::new();
     for tried in attempt(house, &of_categories(categories)).await {
         match tried.verdict {

@@ -54,7 +54,8 @@ pub(super) fn judge(program: &Program, outcome: &ExecutionOutcome) -> Verdict {
         return Verdict::Contained(format!("ended as {status}"));
     }
     if outcome.status == Status::Ok {
-        let hit = outcome.limits_hit.iter().map(limit_name).find(|name| named(&program.contained, name));
+        let hit =
+            outcome.limits_hit.iter().copied().map(limit_name).find(|name| named(&program.contained, name));
         let last = outcome.stdout.lines().last().unwrap_or("ran to its end").chars().take(200).collect();
         return hit.map_or(Verdict::Escaped(last), Verdict::Contained);
     }
@@ -76,7 +77,7 @@ pub(super) fn judge(program: &Program, outcome: &ExecutionOutcome) -> Verdict {
     Verdict::CouldNotRun(format!("ended with {text}: {}", tail(&error.traceback)))
 }
 
-fn limit_name(limit: &reckon_protocol::LimitHit) -> String {
+fn limit_name(limit: reckon_protocol::LimitHit) -> String {
     let word = serde_json::to_value(limit).ok().and_then(|value| value.as_str().map(str::to_owned));
     format!("limit:{}", word.unwrap_or_default())
 }
