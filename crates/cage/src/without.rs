@@ -10,7 +10,7 @@ use crate::{error::Error, policy, seccomp, sys::namespace};
 
 /// Walls that are no line of a policy file: name, and what the entering code is told (`left_out` in
 /// `crates/cage/enter/lib.rs`), 0 where it has no part in it.
-const WALLS: [(&str, u64); 13] = [
+const WALLS: [(&str, u64); 15] = [
     ("capabilities", 1),
     ("no_new_privs", 1 << 1),
     ("landlock", 1 << 2),
@@ -24,6 +24,8 @@ const WALLS: [(&str, u64); 13] = [
     ("uids", 0),
     ("reseed", 0),
     ("visible list", 0),
+    ("covers", 0),
+    ("closed init", 0),
 ];
 
 /// What is left out: nothing, except in tests.

@@ -85,7 +85,9 @@ pub(crate) fn warden_config(
     }
     if namespaces {
         files.extend(visible::own_files());
-        files.extend(visible::environment_file(&config.image));
+        if !without.leaves_out("covers") {
+            files.extend(visible::environment_file(&config.image));
+        }
     } else {
         write_private(&files)?;
         files.clear();

@@ -82,7 +82,7 @@ impl Nursery {
         let events = epoll::EventFlags::IN;
         epoll::add(&epoll, &channel, epoll::EventData::new_u64(WARDEN), events).named("epoll_ctl")?;
         let (zygote, pidfd, hello) = Zygote::start(&config.zygote)?;
-        let init = embedded::init()?;
+        let init = embedded::init(&config.without)?;
         let (pid, strangers) = (zygote.pid, !config.namespaces);
         let mut nursery = Self {
             config,

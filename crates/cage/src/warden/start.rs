@@ -178,7 +178,7 @@ fn try_room(config: &WardenConfig, policy: &RoomPolicy, uids: Uids) -> Result<()
     if !config.namespaces {
         return Ok(());
     }
-    let init = embedded::init()?;
+    let init = embedded::init(&config.without)?;
     let map = uids.room_map(1);
     let without = &config.without;
     let plan = RoomPlan { policy, without, map: &map, tmp_bytes: 1 << 20, procs: &[], init: init.as_fd() };

@@ -98,16 +98,16 @@ os.link("/etc/passwd", "/workspace/passwd")
 
 #% id: fs-dot-dot
 #% says: climbs out of its root
-#% walls: engine
+#% walls: visible list
 #% contained: Contained
 os.chdir("/")
 for _ in range(64):
     os.chdir("..")
-contained_unless(os.path.exists("var/lib/dpkg") or os.path.exists("boot"))
+contained_unless(os.path.exists("var/lib/dpkg"))
 
 #% id: fs-kept-directory
 #% says: keeps a directory open and climbs from it
-#% walls: engine
+#% walls: visible list
 #% contained: ENOENT EACCES
 directory = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
 os.open("../../../../../../var/lib", os.O_RDONLY, dir_fd=directory)
@@ -121,7 +121,7 @@ contained_unless(set(os.listdir("/dev")) - known)
 
 #% id: fs-image-tells-host
 #% says: learns from the image's own configuration where it lies on the host
-#% walls: engine
+#% walls: covers
 #% contained: Contained
 contained_unless(any(path in open(os.path.join(sys.prefix, "pyvenv.cfg")).read() for path in ("/root", "/home/", ".cache")))
 

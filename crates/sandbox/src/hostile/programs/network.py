@@ -46,16 +46,18 @@ contained_unless("@ABSTRACT@" in open("/proc/net/unix").read())
 contained_unless(len(open("/proc/net/route").read().splitlines()) > 1)
 
 #% id: net-internet
-#% says: connects to a public address
-#% walls: engine
+#% says: looks for a way to a public address
+#% walls: namespace net
 #% contained: ENETUNREACH
-socket.create_connection(("192.0.2.1", 443), timeout=3)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.connect(("192.0.2.1", 443))  # Sends nothing: the kernel only looks for a way.
 
 #% id: net-metadata
-#% says: asks a cloud's metadata service for its credentials
-#% walls: engine
+#% says: looks for a way to a cloud's metadata service and its credentials
+#% walls: namespace net
 #% contained: ENETUNREACH
-socket.create_connection(("169.254.169.254", 80), timeout=3)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.connect(("169.254.169.254", 80))
 
 #% id: net-name
 #% says: looks a name up
@@ -65,9 +67,9 @@ socket.getaddrinfo("example.com", 80)
 
 #% id: net-udp
 #% says: sends a datagram out
-#% walls: engine
+#% walls: namespace net
 #% contained: ENETUNREACH
-socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"data", ("192.0.2.1", 53))
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"", ("192.0.2.1", 9))
 
 #% id: net-broadcast
 #% says: sends a datagram to everybody near

@@ -22,8 +22,8 @@ os.write(1, bytes(65536))
 
 #% id: output-one-line
 #% says: prints a line without an end
-#% walls: engine
-#% contained: ok limit:output
+#% walls: limit output_bytes=33554432
+#% contained: limit:output
 print("x" * (4 << 20), end="")
 
 #% id: output-many-displays

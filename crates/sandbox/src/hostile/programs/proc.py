@@ -131,13 +131,13 @@ contained_unless(not stat.S_ISCHR(os.stat("/proc/keys").st_mode))
 
 #% id: proc-init-memory
 #% says: reads the memory of the room's init
-#% walls: engine
+#% walls: closed init + landlock
 #% contained: EACCES EPERM
 open("/proc/1/mem", "rb")
 
 #% id: proc-init-environment
 #% says: reads the environment of the room's init
-#% walls: engine
+#% walls: closed init + landlock
 #% contained: EACCES EPERM
 open("/proc/1/environ", "rb").read()
 
@@ -149,7 +149,7 @@ os.open("/proc/1/exe", os.O_RDWR)
 
 #% id: proc-init-root
 #% says: climbs out by the root of another process
-#% walls: engine
+#% walls: closed init + landlock
 #% contained: EACCES EPERM
 os.listdir("/proc/1/root/")
 
