@@ -59,6 +59,7 @@ class Plan(ctypes.Structure):
         ("tree_count", ctypes.c_uint64),
         ("states", State * STATES),
         ("state_count", ctypes.c_uint64),
+        ("left_out", ctypes.c_uint64),
     ]
 
 
@@ -104,6 +105,7 @@ class Walls:
         for index, (_, rights) in enumerate(text["trees"]):
             plan.trees[index] = Tree(self._paths[index], rights)
         plan.tree_count = len(text["trees"])
+        plan.left_out = text["left_out"]
         return plan
 
     def fill(self, states):

@@ -3,25 +3,27 @@
 
 use std::{env, path::Path, process::Command};
 
+const INIT: &[&str] =
+    &["--crate-type=bin", "-Crelocation-model=static", "-Ctarget-feature=+crt-static", "-Clink-arg=-static"];
+
 fn main() {
     let target = env::var("TARGET").expect("cargo sets TARGET");
     assert!(
         target.starts_with("x86_64-") && target.contains("linux"),
         "Reckon's rooms are written for x86-64 Linux; {target} is not supported yet"
     );
-    compile(
-        "init/main.rs",
-        "reckon-init",
-        &[
-            "--crate-type=bin",
-            "-Crelocation-model=static",
-            "-Ctarget-feature=+crt-static",
-            "-Clink-arg=-static",
-        ],
-        &target,
-    );
     println!("cargo::rerun-if-changed=enter/heap.rs");
+    compile("init/main.rs", "reckon-init", INIT, &target);
+    println!("cargo::rerun-if-env-changed=CARGO_FEATURE_SWITCHABLE_WALLS");
+    if for_tests() {
+        compile("init/main.rs", "reckon-init-open", &[INIT, &["--cfg=open_init"]].concat(), &target);
+    }
     compile("enter/lib.rs", "reckon-enter.so", &["--crate-type=cdylib", "-Crelocation-model=pic"], &target);
+}
+
+/// Returns whether walls can be left out.
+fn for_tests() -> bool {
+    env::var_os("CARGO_FEATURE_SWITCHABLE_WALLS").is_some()
 }
 
 fn compile(source: &str, output: &str, kind: &[&str], target: &str) {
@@ -43,6 +45,9 @@ fn compile(source: &str, output: &str, kind: &[&str], target: &str) {
         "-Clink-arg=-Wl,--build-id=none",
         "-Clink-arg=-Wl,-z,noseparate-code",
     ]);
+    if for_tests() {
+        command.args(["--cfg", "switchable_walls"]);
+    }
     // The user's linker of this target, where cargo was told of one.
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         command.arg(format!("-Clinker={linker}"));

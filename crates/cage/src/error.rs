@@ -25,6 +25,16 @@ pub enum Error {
     /// The other side broke the protocol.
     #[error("{0}")]
     Protocol(String),
+    /// A line of a policy cannot be read.
+    #[error("policy/{file}, line {line}: {problem}")]
+    Policy {
+        /// The file below `policy/`.
+        file: &'static str,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A cgroup could not be used.
     #[error(transparent)]
     Cgroup(#[from] crate::cgroup::CgroupError),

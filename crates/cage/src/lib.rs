@@ -12,6 +12,8 @@ mod error;
 mod identity;
 pub mod keeper;
 pub mod message;
+mod nearest;
+pub mod policy;
 mod ranges;
 mod refusal;
 mod room;
@@ -20,9 +22,11 @@ pub mod seccomp;
 mod sys;
 mod walls;
 pub mod warden;
+mod without;
 
 pub use account::Account;
 pub use error::Error;
+pub use without::Without;
 
 /// Reckon's own files as seen from inside a room.
 pub const OWN_FILES: &str = root::OWN;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::Account;
+use crate::{account::Account, without::Without};
 
 /// What the warden needs to know before it makes rooms.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct WardenConfig {
     pub workspaces: PathBuf,
     /// What of the host is visible in every room, read-only.
     pub visible: Vec<Visible>,
-    /// Files that every room sees beside that: path and content.
+    /// Files that every room sees beside that, or in place of one that a tree has: path and content.
     pub files: Vec<(PathBuf, String)>,
     /// The program from which contexts are forked. Without arguments there is none: the warden builds one room to see
     /// that it can, says what stands, and ends.
@@ -29,6 +29,9 @@ pub struct WardenConfig {
     /// was started with. A keeper starts the warden then.
     #[serde(default)]
     pub account: Option<Account>,
+    /// Walls that a test leaves out; a shipped build refuses any.
+    #[serde(default)]
+    pub without: Without,
     /// The disk that holds the workspaces where the host's root starts the warden.
     pub disk: DiskConfig,
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::{
+    io::Errno,
     mount::MountFlags,
     process::{Pid, Resource, Rlimit},
     thread::{CapabilitySet, CapabilitySets},
@@ -16,37 +17,26 @@ use rustix::{
 use crate::{
     error::{Error, Named},
     identity::{self, INSIDE},
+    policy::{Closed, Closing, Kind, RoomPolicy, Tmp},
     refusal, root,
     sys::{self, Cloned, namespace},
+    without::Without,
 };
 
 /// Everything a room has of its own; the cgroup namespace comes after the cgroup.
 const NAMESPACES: u64 =
     namespace::USER | namespace::MOUNT | namespace::PID | namespace::NET | namespace::IPC | namespace::UTS;
 
-/// Parts of /proc that tell of the host or of its kernel and that user code has no use for; covered by an empty device.
-/// The rest is root's and unreadable for a uid without capabilities.
-const MASKED: [&str; 10] = [
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/key-users",
-    "/proc/timer_list",
-    "/proc/sched_debug",
-    "/proc/sysrq-trigger",
-    "/proc/latency_stats",
-    "/proc/interrupts",
-    "/proc/modules",
-    "/proc/config.gz",
-];
-
 /// What a room is built from.
 pub(crate) struct RoomPlan<'a> {
+    /// What is mounted and closed in it.
+    pub(crate) policy: &'a RoomPolicy,
+    /// What a test leaves out.
+    pub(crate) without: &'a Without,
     /// The user namespace's mapping.
     pub(crate) map: &'a str,
-    /// Size of `/tmp` and `/dev/shm`.
-    pub(crate) tmp_bytes: u64,
-    /// Files and directories of each.
-    pub(crate) tmp_inodes: u64,
+    /// What `/tmp`, `/dev/shm` and HOME may hold each.
+    pub(crate) tmp: Tmp,
     /// `cgroup.procs` of its cgroup, one for each hierarchy.
     pub(crate) procs: &'a [OwnedFd],
     /// The embedded init, in a sealed memfd.
@@ -57,7 +47,9 @@ pub(crate) struct RoomPlan<'a> {
 pub(crate) fn build(plan: &RoomPlan<'_>) -> Result<(Pid, OwnedFd), Error> {
     let (gate_reader, mut gate_writer) = io::pipe().named("pipe")?;
     let (report_reader, report_writer) = io::pipe().named("pipe")?;
-    match sys::clone_process(NAMESPACES).map_err(|source| refusal::of_namespaces(&source))? {
+    match sys::clone_process(plan.without.namespaces(NAMESPACES))
+        .map_err(|source| refusal::of_namespaces(&source))?
+    {
         Cloned::Child => {
             drop((gate_writer, report_reader));
             let error = become_init(plan, gate_reader).map_or_else(|error| error, |never| match never {});
@@ -100,15 +92,19 @@ fn become_init(plan: &RoomPlan<'_>, mut gate: PipeReader) -> Result<Never, Error
     for procs in plan.procs {
         rustix::io::write(procs, b"0").named("enter the room's cgroup")?;
     }
-    sys::unshare(namespace::CGROUP).named("unshare(CLONE_NEWCGROUP)")?;
+    sys::unshare(plan.without.namespaces(namespace::CGROUP)).named("unshare(CLONE_NEWCGROUP)")?;
     // No uid of this namespace is 0, so the change keeps the capabilities that the mounts below need.
     let gid = rustix::thread::Gid::from_raw(INSIDE);
     rustix::thread::set_thread_res_gid(Some(gid), Some(gid), Some(gid)).named("setresgid(1000)")?;
     let uid = rustix::thread::Uid::from_raw(INSIDE);
     rustix::thread::set_thread_res_uid(Some(uid), Some(uid), Some(uid)).named("setresuid(1000)")?;
-    rustix::system::sethostname(b"sandbox").named("sethostname")?;
-    mount_own(plan.tmp_bytes, plan.tmp_inodes)?;
-    sys::raise_loopback().named("raise lo")?;
+    if !plan.without.leaves_out("namespace uts") {
+        rustix::system::sethostname(b"sandbox").named("sethostname")?;
+    }
+    mount_own(plan)?;
+    if !plan.without.leaves_out("namespace net") {
+        sys::raise_loopback().named("raise lo")?;
+    }
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
         .named("setrlimit(CORE)")?;
     drop_capabilities()?;
@@ -117,37 +113,38 @@ fn become_init(plan: &RoomPlan<'_>, mut gate: PipeReader) -> Result<Never, Error
     Err(Error::Call { act: "execute init".into(), source: sys::execute_fd(plan.init, c"reckon-init") })
 }
 
-fn mount_own(tmp_bytes: u64, tmp_inodes: u64) -> Result<(), Error> {
-    root::mount_proc(Path::new("/proc"))?;
-    for path in MASKED {
-        // What this kernel does not have needs no mask.
-        match rustix::mount::mount_bind("/dev/null", path) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(source) => return Err(Error::Call { act: format!("mask {path}"), source: source.into() }),
+fn mount_own(plan: &RoomPlan<'_>) -> Result<(), Error> {
+    for mount in &plan.policy.mounts.room {
+        // A /proc can only be of a pid namespace that the caller's user namespace owns; then the zygote's stays.
+        if mount.kind == Kind::Proc && plan.without.leaves_out("namespace pid") {
+            continue;
         }
+        root::mount(mount, &mount.target, plan.tmp)?;
     }
-    rustix::mount::mount_bind("/proc/sys", "/proc/sys").named("bind /proc/sys")?;
+    for Closed { path, closing } in &plan.policy.closed {
+        close(path, *closing).named(&format!("close {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Covers a path of /proc, or makes it read-only. What this kernel does not have needs neither.
+fn close(path: &Path, closing: Closing) -> Result<(), Errno> {
+    if matches!(rustix::fs::stat(path), Err(Errno::NOENT)) {
+        return Ok(());
+    }
     let locked = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount_remount("/proc/sys", locked | MountFlags::RDONLY, "").named("lock /proc/sys")?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    for (target, options) in [
-        ("/tmp", format!("mode=1777,size={tmp_bytes},nr_inodes={tmp_inodes}\0")),
-        ("/dev/shm", format!("mode=1777,size={tmp_bytes},nr_inodes={tmp_inodes}\0")),
-        (root::HOME, format!("mode=0700,size={tmp_bytes},nr_inodes={tmp_inodes}\0")),
-    ] {
-        let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).map_err(io::Error::other);
-        rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.named("options")?)
-            .named(&format!("mount tmpfs on {target}"))?;
+    match closing {
+        Closing::Mask => match rustix::mount::mount_bind("/dev/null", path) {
+            // Only an empty directory covers a directory.
+            Err(Errno::NOTDIR) => {
+                let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(c"size=4k,nr_inodes=2,mode=0555"))
+            }
+            other => other,
+        },
+        Closing::Lock => rustix::mount::mount_bind(path, path)
+            .and_then(|()| rustix::mount::mount_remount(path, locked | MountFlags::RDONLY, "")),
     }
-    let terminals = MountFlags::NOSUID | MountFlags::NOEXEC;
-    rustix::mount::mount(
-        "devpts",
-        "/dev/pts",
-        "devpts",
-        terminals,
-        Some(c"newinstance,ptmxmode=0666,mode=0600"),
-    )
-    .named("mount devpts")
 }
 
 fn drop_capabilities() -> Result<(), Error> {

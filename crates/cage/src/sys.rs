@@ -188,6 +188,14 @@ pub(crate) fn default_endings() {
     }
 }
 
+/// Leaves the server's session keyring for a new one: keyrings are not namespaced.
+pub(crate) fn leave_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: with a null name the kernel makes an anonymous keyring and reads no memory.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, none) })
+}
+
 /// Makes the supplementary groups empty. Needs the right to; harmless where it lacks.
 pub(crate) fn clear_groups() -> io::Result<()> {
     // SAFETY: a length of zero means that the pointer is not read.

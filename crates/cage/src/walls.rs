@@ -7,23 +7,10 @@ use crate::{
     error::Error,
     identity::{INSIDE, Uids},
     message::{Visible, WardenConfig},
-    root, seccomp, sys,
+    policy::{Place, RoomPolicy, Tier, rights},
+    seccomp, sys,
+    without::Without,
 };
-
-/// Landlock's rights for files, by version (linux/landlock.h).
-mod rights {
-    pub(super) const EXECUTE: u64 = 1;
-    pub(super) const WRITE_FILE: u64 = 1 << 1;
-    pub(super) const READ_FILE: u64 = 1 << 2;
-    pub(super) const READ_DIR: u64 = 1 << 3;
-    pub(super) const MAKE_CHAR: u64 = 1 << 6;
-    pub(super) const MAKE_BLOCK: u64 = 1 << 11;
-    pub(super) const REFER: u64 = 1 << 13;
-    pub(super) const TRUNCATE: u64 = 1 << 14;
-    pub(super) const IOCTL_DEV: u64 = 1 << 15;
-    /// All of version 1.
-    pub(super) const FIRST: u64 = (1 << 13) - 1;
-}
 
 /// TCP bind and connect (version 4).
 const NET_TCP: u64 = 0b11;
@@ -40,59 +27,40 @@ pub(crate) struct Walls {
     landlock_net: u64,
     landlock_scoped: u64,
     trees: Vec<(String, u64)>,
-    /// Rights on the workspace, which is opened last.
+    /// Rights on the workspace, which is opened last; all bits where a test leaves landlock out.
     workspace_rights: u64,
     /// Resource and value, beside those that each request brings.
     limits: Vec<(u32, u64)>,
+    /// What a test leaves out; 0 otherwise, and looked at only by the entering code of a test build.
+    left_out: u64,
 }
 
 impl Walls {
     /// Returns the walls of contexts in rooms.
-    pub(crate) fn of_rooms(version: u32) -> Self {
-        let files = handled(version);
-        let read = rights::READ_FILE | rights::READ_DIR | rights::EXECUTE;
-        let device =
-            rights::READ_FILE | rights::READ_DIR | rights::WRITE_FILE | rights::TRUNCATE | rights::IOCTL_DEV;
-        let everything = files & !(rights::MAKE_CHAR | rights::MAKE_BLOCK);
-        let trees = [
-            ("/", read),
-            ("/proc", read | rights::WRITE_FILE | rights::TRUNCATE),
-            ("/dev", device),
-            ("/dev/shm", everything),
-            ("/tmp", everything),
-            (root::HOME, everything),
-        ];
+    pub(crate) fn of_rooms(version: u32, policy: &RoomPolicy, without: &Without) -> Self {
+        let (trees, workspace_rights) = opened(Tier::Room, version, policy, |_| Vec::new());
         Self {
             namespaces: true,
             uid: INSIDE,
             gid: INSIDE,
-            landlock_files: files,
+            landlock_files: handled(version),
             // The room's own network and pid namespaces already are these walls.
             landlock_net: 0,
             landlock_scoped: 0,
-            trees: trees.iter().map(|&(path, rights)| (path.to_owned(), rights & files)).collect(),
-            workspace_rights: everything,
-            limits: resource_limits(),
+            trees,
+            workspace_rights: if without.leaves_out("landlock") { u64::MAX } else { workspace_rights },
+            limits: limits(policy),
+            left_out: without.bits(),
         }
     }
 
     /// Returns the walls of contexts without namespaces: landlock is the only file wall, and closes the network too.
-    pub(crate) fn of_processes(version: u32, config: &WardenConfig, uids: Uids) -> Self {
-        let files = handled(version);
-        let read = rights::READ_FILE | rights::READ_DIR | rights::EXECUTE;
-        let everything = files & !(rights::MAKE_CHAR | rights::MAKE_BLOCK);
-        let device = rights::READ_FILE | rights::WRITE_FILE | rights::TRUNCATE | rights::IOCTL_DEV;
-        let mut trees =
-            vec![("/proc/self".to_owned(), read & files), (config.own.display().to_string(), read & files)];
-        for entry in &config.visible {
-            match entry {
-                Visible::Tree(path) | Visible::Moved(path, _) => {
-                    trees.push((path.display().to_string(), read & files));
-                }
-                Visible::Device(path) => trees.push((path.display().to_string(), device & files)),
-                Visible::Link(..) => {}
-            }
-        }
+    pub(crate) fn of_processes(version: u32, policy: &RoomPolicy, config: &WardenConfig, uids: Uids) -> Self {
+        let places = |place: &Place| match place {
+            Place::Own => vec![config.own.display().to_string()],
+            _ => config.visible.iter().filter_map(|entry| shown_at(entry, place)).collect(),
+        };
+        let (trees, workspace_rights) = opened(Tier::Process, version, policy, places);
         let uid = match uids {
             Uids::Range { start } => start + 1,
             Uids::Own => rustix::process::getuid().as_raw(),
@@ -101,23 +69,57 @@ impl Walls {
             namespaces: false,
             uid,
             gid: uid,
-            landlock_files: files,
+            landlock_files: handled(version),
             landlock_net: if version >= 4 { NET_TCP } else { 0 },
             landlock_scoped: if version >= 6 { SCOPES } else { 0 },
             trees,
-            workspace_rights: everything,
-            limits: resource_limits(),
+            workspace_rights,
+            limits: limits(policy),
+            left_out: config.without.bits(),
         }
     }
 }
 
+/// Returns the trees that landlock opens in a tier and their rights, and the workspace's rights.
+fn opened(
+    tier: Tier,
+    version: u32,
+    policy: &RoomPolicy,
+    places: impl Fn(&Place) -> Vec<String>,
+) -> (Vec<(String, u64)>, u64) {
+    let files = handled(version);
+    let mut trees = Vec::new();
+    let mut workspace = 0;
+    for rule in policy.landlock.iter().filter(|rule| rule.tier == tier) {
+        match &rule.place {
+            Place::Workspace => workspace = rule.rights & files,
+            Place::Path(path) => trees.push((path.display().to_string(), rule.rights & files)),
+            several => trees.extend(places(several).into_iter().map(|path| (path, rule.rights & files))),
+        }
+    }
+    (trees, workspace)
+}
+
+fn limits(policy: &RoomPolicy) -> Vec<(u32, u64)> {
+    policy.rlimits.iter().map(|&(resource, value)| (resource as u32, value)).collect()
+}
+
+fn shown_at(entry: &Visible, place: &Place) -> Option<String> {
+    match (entry, place) {
+        (Visible::Tree(path) | Visible::Moved(path, _), Place::Trees)
+        | (Visible::Device(path), Place::Devices) => Some(path.display().to_string()),
+        _ => None,
+    }
+}
+
 /// Returns the seccomp program as bytes. Without a network namespace the internet is closed by it.
-pub(crate) fn filter(namespaces: bool) -> Result<Vec<u8>, Error> {
-    let policy = if namespaces {
+pub(crate) fn filter(namespaces: bool, without: &Without) -> Result<Vec<u8>, Error> {
+    let mut policy = if namespaces {
         seccomp::policy::default_policy()
     } else {
         seccomp::policy::policy_without_network()
     };
+    without.thin_calls(&mut policy);
     Ok(seccomp::compile(&policy)?.as_bytes().to_vec())
 }
 
@@ -138,18 +140,4 @@ fn handled(version: u32) -> u64 {
         files |= rights::IOCTL_DEV;
     }
     files
-}
-
-/// Limits that are the same for every context; hardening sheet §2.1, row 10.
-fn resource_limits() -> Vec<(u32, u64)> {
-    vec![
-        // A core file would be user data on the host.
-        (libc::RLIMIT_CORE, 0),
-        (libc::RLIMIT_MEMLOCK, 1024 * 1024),
-        (libc::RLIMIT_MSGQUEUE, 8192),
-        (libc::RLIMIT_SIGPENDING, 1024),
-        (libc::RLIMIT_NICE, 0),
-        (libc::RLIMIT_RTPRIO, 0),
-        (libc::RLIMIT_STACK, 8 * 1024 * 1024),
-    ]
 }

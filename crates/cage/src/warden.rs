@@ -20,7 +20,7 @@ use rustix::{
     event::{PollFd, PollFlags},
     fs::{CWD, Mode, OFlags, ResolveFlags},
     mount::{MoveMountFlags, OpenTreeFlags},
-    process::Resource,
+    process::{Resource, Rlimit},
     thread::LinkNameSpaceType,
 };
 
@@ -32,6 +32,7 @@ use crate::{
     error::{Error, Named},
     identity::{self, Uids, WorkspaceMaps},
     message::{Act, Notice, Ready, Request, RoomLimits, WardenConfig},
+    policy::RoomPolicy,
     ranges::Claim,
     root,
     sys::{self, MountChange},
@@ -111,6 +112,8 @@ struct Warden<'a> {
     /// `None` where workspaces are ordinary directories.
     disk: Option<Disk>,
     disk_owner: Option<Account>,
+    /// How workspaces are mounted.
+    workspace_mount: u64,
     rooms: HashMap<u64, Room>,
     /// Rooms that are being built, by the number of the request.
     building: HashMap<u64, u64>,
@@ -153,8 +156,11 @@ impl<'a> Warden<'a> {
         let mut maps = WorkspaceMaps::of_owner(config.account.unwrap_or(Account::PRIVATE));
         let mapped = config.namespaces && start::can_map(&config.workspaces, uids, &mut maps)?;
         let own_mounts = identity::open_namespace(rustix::process::getpid(), "mnt")?;
+        let policy = RoomPolicy::read(&config.without)?;
+        raise_left_out(&policy);
+        let workspace_mount = root::attributes(policy.mounts.workspace).bits().into();
         let shared = config.account.filter(|_| !mapped);
-        let (nursery, zygote) = start::nursery(engine, &config, uids, shared, landlock)?;
+        let (nursery, zygote) = start::nursery(engine, &config, policy, uids, shared, landlock)?;
         let disk_owner = uids.disk_owner(mapped, config.account);
         let ready = Ready {
             owner: disk_owner.map_or((u32::MAX, u32::MAX), |owner| (owner.uid, owner.gid)),
@@ -179,6 +185,7 @@ impl<'a> Warden<'a> {
             own_mounts,
             disk,
             disk_owner,
+            workspace_mount,
             rooms: HashMap::new(),
             building: HashMap::new(),
             free_slots: BTreeSet::new(),
@@ -273,7 +280,7 @@ impl<'a> Warden<'a> {
     fn order_room(&self, number: u64, room: u64, act: Act) -> Result<(), Error> {
         let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
         let slot = match (self.mapped, self.config.account) {
-            (true, _) => home.slot,
+            (true, _) => self.uid_of(home.slot),
             (false, None) => 1,
             (false, Some(_)) => identity::SHARED_SLOT,
         };
@@ -281,6 +288,11 @@ impl<'a> Warden<'a> {
         let procs = procs_of(home.group.as_ref())?;
         let borrowed: Vec<_> = procs.iter().map(AsFd::as_fd).collect();
         self.order(&Order { number, map, act }, &borrowed)
+    }
+
+    /// Returns which uid of the range a room's slot gives it.
+    fn uid_of(&self, slot: u32) -> u32 {
+        if self.config.without.leaves_out("uids") { 0 } else { slot }
     }
 
     fn take_slot(&mut self) -> Result<u32, Error> {
@@ -314,7 +326,8 @@ impl<'a> Warden<'a> {
         }
         self.rooms.get_mut(&room).ok_or_else(|| gone(room))?.workspace = Some(workspace.to_owned());
         self.limit(room, limits)?;
-        let home = self.rooms.get_mut(&room).ok_or_else(|| gone(room))?;
+        let home = self.rooms.get(&room).ok_or_else(|| gone(room))?;
+        let slot = self.uid_of(home.slot);
         let Some(mounts) = &home.mounts else { return Ok(()) };
         let path = self.config.workspaces.join(workspace).join("files");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -327,8 +340,8 @@ impl<'a> Warden<'a> {
             OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH,
         )
         .named("open_tree of the workspace")?;
-        let idmap = if self.mapped { Some(self.maps.of_slot(self.uids, home.slot)?.as_fd()) } else { None };
-        let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        let idmap = if self.mapped { Some(self.maps.of_slot(self.uids, slot)?.as_fd()) } else { None };
+        let set = self.workspace_mount;
         sys::set_mount(tree.as_fd(), MountChange { set, idmap, recursive: false })
             .named("map the workspace")?;
         move_into(mounts.as_fd(), self.own_mounts.as_fd(), &tree)
@@ -405,6 +418,13 @@ fn raise_open_files() {
     limit.current = limit.maximum;
     // Then as many rooms as before is what fits.
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}
+
+/// Raises the limits that a test leaves out: those of this process bound what its children may have.
+fn raise_left_out(policy: &RoomPolicy) {
+    for &(resource, _) in policy.rlimits.iter().filter(|(_, value)| *value == u64::MAX) {
+        let _ = rustix::process::setrlimit(resource, Rlimit { current: None, maximum: None });
+    }
 }
 
 /// Moves a detached mount to the workspace of another mount namespace and comes back.

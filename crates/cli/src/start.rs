@@ -1,7 +1,7 @@
 //! What commands start with: the runtime, the image, the engine, the model. Each says on stderr
 //! what a person must know before it is used: a weaker tier, where prompts go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use reckon_agent::Settings;
@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Serve,
     /// To measure what depends on what is made ahead of demand.
     Measured(PoolSize),
+    /// Hostile programs, in sandboxes with small limits.
+    SelfTest,
 }
 
 /// The pool of a command: its one sandbox.
@@ -45,6 +47,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// Returns the directory that the engine works in.
+    pub(crate) fn directory(&self) -> &Path {
+        self.ground.path()
+    }
+
     /// Ends the engine; nothing is left behind.
     pub(crate) async fn end(self) {
         self.engine.shutdown().await;
@@ -74,7 +81,9 @@ pub(crate) async fn engine(
     // An engine sweeps its directory when it starts, so that no two may share one.
     let ground = match purpose {
         Purpose::Serve => Ground::of_server(&data)?,
-        Purpose::OneShot | Purpose::Measured(_) => Ground::of_command(&descent::place_of_commands(&data))?,
+        Purpose::OneShot | Purpose::Measured(_) | Purpose::SelfTest => {
+            Ground::of_command(&descent::place_of_commands(&data))?
+        }
     };
     let config = engine_config(effective, purpose, ground.path().to_owned(), image, None)?;
     let engine = Engine::start(config).await?;
@@ -103,7 +112,10 @@ pub(crate) fn engine_config(
 ) -> anyhow::Result<EngineConfig> {
     raise_open_files();
     let sandbox = &effective.config.sandbox;
-    let limits = sandbox.limits();
+    let limits = match purpose {
+        Purpose::SelfTest => reckon_sandbox::hostile::limits(),
+        _ => sandbox.limits(),
+    };
     limits.check().context("the limits of [sandbox]")?;
     Ok(EngineConfig {
         data_dir,
@@ -113,11 +125,12 @@ pub(crate) fn engine_config(
         pool: match purpose {
             Purpose::Serve => sandbox.pool_size(),
             Purpose::OneShot => ONE,
+            Purpose::SelfTest => PoolSize { floor: 2, ceiling: 2, rooms: 0 },
             Purpose::Measured(pool) => pool,
         },
         max_sandboxes: match purpose {
             Purpose::Measured(_) => usize::MAX,
-            Purpose::OneShot | Purpose::Serve => sandbox.max_sandboxes,
+            Purpose::OneShot | Purpose::SelfTest | Purpose::Serve => sandbox.max_sandboxes,
         },
         limits,
         disk_bytes: sandbox.disk_total.map(|size| size.0),

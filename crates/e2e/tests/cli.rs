@@ -84,6 +84,33 @@ fn the_doctor_lists_what_it_looked_at() {
 }
 
 #[test]
+fn the_self_test_runs_hostile_programs_and_nothing_escapes() {
+    let Some(place) = Place::for_code("the_self_test_runs_hostile_programs_and_nothing_escapes") else {
+        return;
+    };
+    // All categories are run by the tests of the sandbox, on the same kernel.
+    let categories = ["control", "proc", "syscalls", "siblings"];
+    let chosen = categories.iter().flat_map(|category| ["--category", category]);
+    let arguments: Vec<_> = ["doctor", "--self-test", "--json"].into_iter().chain(chosen).collect();
+    let ran = place.run(&arguments);
+    let report = ran.json();
+    let programs = report["programs"].as_array().expect("programs");
+    let loose: Vec<_> = programs.iter().filter(|program| program["verdict"] == "escaped").collect();
+    assert!(loose.is_empty(), "{loose:#?}");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let total = &report["total"];
+    assert_eq!(total["tried"].as_u64(), Some(programs.len() as u64));
+    assert!(total["contained"].as_u64() >= Some(130), "{total}");
+    let table = place.run(&["doctor", "--self-test", "--category", "capabilities"]);
+    assert!(
+        table.stdout.contains("\ncapabilities       18         18        0              0\n"),
+        "{table:?}"
+    );
+    let unknown = place.run(&["doctor", "--self-test", "--category", "porc"]);
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("proc"), "{unknown:?}");
+}
+
+#[test]
 fn exec_keeps_the_streams_apart_and_prints_the_value() {
     let Some(place) = Place::for_code("exec_keeps_the_streams_apart_and_prints_the_value") else { return };
     let ran = place.run(&["exec", "-c", "import sys\nprint('out')\nprint('err', file=sys.stderr)\n6 * 7"]);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reckon_cage::{Account, message::Ready};
+use reckon_cage::{Account, Without, message::Ready};
 use reckon_protocol::{Limits, SandboxId};
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -146,7 +146,7 @@ pub async fn survey(
 ) -> Result<Vec<Check>, EngineError> {
     let config = start::survey_config(directory, isolation)?;
     let disk = config.disk.directory.clone();
-    let source = Source::Program(warden.to_owned(), config);
+    let source = Source::Program(warden.to_owned(), Box::new(config));
     let started = Warden::start(source, isolation == Isolation::Room).await;
     if let Ok((warden, ..)) = &started {
         warden.stop().await;
@@ -160,13 +160,18 @@ pub async fn survey(
 impl Engine {
     /// Starts the warden, the zygote and the pool. Returns once a context can be made.
     pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
-        Self::prepare(config)?.start().await
+        Self::start_without(config, Without::default()).await
+    }
+
+    /// Starts as [`Engine::start`] does, with walls left out; only a build for tests can name any.
+    pub async fn start_without(config: EngineConfig, without: Without) -> Result<Self, EngineError> {
+        Prepared::new(config, without)?.start().await
     }
 
     /// Does what needs the rights that the server was started with and no runtime; for a server that gives up root
     /// before it goes on.
     pub fn prepare(config: EngineConfig) -> Result<Prepared, EngineError> {
-        Prepared::new(config)
+        Prepared::new(config, Without::default())
     }
 
     pub(crate) async fn begin(

@@ -42,6 +42,9 @@ pub enum EngineError {
     /// The warden or the zygote failed.
     #[error("{0}")]
     Warden(String),
+    /// A program of the hostile suite is not well-formed.
+    #[error("{0}")]
+    Program(String),
     /// A system call of ours failed.
     #[error("{act}: {source}")]
     Io {
@@ -71,7 +74,7 @@ impl EngineError {
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Problem::new(ProblemCode::NotFound, message)
             }
-            Self::File { .. } | Self::Warden(_) | Self::Io { .. } => {
+            Self::File { .. } | Self::Warden(_) | Self::Program(_) | Self::Io { .. } => {
                 Problem::new(ProblemCode::Internal, message)
             }
         }

@@ -12,6 +12,7 @@ pub mod execution;
 pub mod files;
 mod frames;
 mod gauge;
+pub mod hostile;
 pub mod image;
 mod lock;
 pub mod modes;

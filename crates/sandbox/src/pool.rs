@@ -63,7 +63,7 @@ enum Next {
     Context(Option<Spare>),
     Room,
     /// Let go of these: demand has gone.
-    Surplus(Option<Newborn>, Option<Spare>),
+    Surplus(Option<Box<Newborn>>, Option<Spare>),
     /// Nothing before one is taken.
     Rest,
     /// Nothing before one is taken or time has passed.
@@ -173,7 +173,7 @@ impl Shared {
         if ready.rooms.len() < wanted.rooms {
             return Next::Room;
         }
-        let surplus = (ready.warm.len() > wanted.warm).then(|| ready.warm.pop_back()).flatten();
+        let surplus = (ready.warm.len() > wanted.warm).then(|| ready.warm.pop_back()).flatten().map(Box::new);
         let surplus_room = (ready.rooms.len() > wanted.rooms).then(|| ready.rooms.pop_back()).flatten();
         if surplus.is_some() || surplus_room.is_some() {
             return Next::Surplus(surplus, surplus_room);

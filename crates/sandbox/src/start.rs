@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reckon_cage::message::{DiskConfig, Program, WardenConfig};
+use reckon_cage::{
+    Without,
+    message::{DiskConfig, Program, WardenConfig},
+};
 
 use crate::{
     engine::{Engine, EngineConfig, Isolation},
@@ -46,11 +49,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(config: EngineConfig) -> Result<Self, EngineError> {
+    pub(crate) fn new(config: EngineConfig, without: Without) -> Result<Self, EngineError> {
         config.limits.check()?;
         if config.account.is_none() {
             let directory = directories(&config)?;
-            let source = Source::Program(config.warden.clone(), warden_config(&config, &directory)?);
+            let warden = Box::new(warden_config(&config, &directory, without)?);
+            let source = Source::Program(config.warden.clone(), warden);
             return Ok(Self { config, directory, source });
         }
         // What stands in the account's directory is its own: root makes and follows nothing there.
@@ -59,7 +63,8 @@ impl Prepared {
             source,
         })?;
         let directory = data.join(SANDBOXES);
-        let source = Source::Keeper(Keeper::start(&config.warden, &warden_config(&config, &directory)?)?);
+        let source =
+            Source::Keeper(Keeper::start(&config.warden, &warden_config(&config, &directory, without)?)?);
         Ok(Self { config, directory, source })
     }
 
@@ -111,14 +116,26 @@ fn check_passable(path: &Path, mend: &str) -> Result<(), EngineError> {
 }
 
 /// Returns what the warden needs to know.
-pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<WardenConfig, EngineError> {
+pub(crate) fn warden_config(
+    config: &EngineConfig,
+    sandboxes: &Path,
+    without: Without,
+) -> Result<WardenConfig, EngineError> {
     let namespaces = config.isolation == Isolation::Room;
     let own = own_files(config);
     let python = own.join("python");
     let mut files: Vec<_> =
         PYTHON.iter().map(|(name, source)| (python.join(name), (*source).to_owned())).collect();
+    if without.leaves_out("reseed") {
+        for (_, source) in &mut files {
+            *source = source.replace("\ndef reseed() -> None:\n", "\ndef reseed() -> None:\n    return\n");
+        }
+    }
     if namespaces {
         files.extend(visible::own_files());
+        if !without.leaves_out("covers") {
+            files.extend(visible::environment_file(&config.image));
+        }
     } else {
         write_private(&files)?;
         files.clear();
@@ -126,13 +143,14 @@ pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<W
     Ok(WardenConfig {
         namespaces,
         workspaces: sandboxes.to_owned(),
-        visible: visible::of_image(&config.image),
+        visible: visible::of_image(&config.image, &without)?,
         files,
         zygote: zygote(config, &own, &python),
         own,
         server_pid: std::process::id(),
         account: config.account,
         disk: disk(config.data_dir.join("disk"), config.disk_bytes)?,
+        without,
     })
 }
 
@@ -157,13 +175,14 @@ pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> Result<Wa
     Ok(WardenConfig {
         namespaces: isolation == Isolation::Room,
         workspaces: directory.to_owned(),
-        visible: visible::of_system(),
+        visible: visible::of_system(&Without::default())?,
         files: Vec::new(),
         zygote: Program { arguments: Vec::new(), environment: Vec::new() },
         own: directory.to_owned(),
         server_pid: std::process::id(),
         account: None,
         disk: disk(trial, None)?,
+        without: Without::default(),
     })
 }
 

@@ -1,59 +1,61 @@
-//! What of the host a room sees: the image, the system's programs and libraries, and a few files of /etc by list.
-//! Never "all but": what is not named here does not exist inside.
+//! What of the host a room sees: the image, and what `policy/visible.policy` names where this host has it; and the
+//! files of /etc that are a room's own.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use reckon_cage::message::Visible;
+use reckon_cage::{
+    Without,
+    message::Visible,
+    policy::{self, Seen},
+};
 
-use crate::image::Image;
-
-/// The system's own trees; on a merged system all but the first are links into it.
-const SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
-/// Configuration that programs need and that tells nothing of the host's people.
-const CONFIGURATION: [&str; 14] = [
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/fonts",
-    "/etc/java-17-openjdk",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/mime.types",
-    "/etc/protocols",
-    "/etc/python3",
-    "/etc/python3.11",
-    "/etc/services",
-    "/etc/ssl/certs",
-];
-const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+use crate::{error::EngineError, image::Image};
 
 /// Where a room sees its image, so that no path of the host's people is told inside.
 pub(crate) const IMAGE: &str = "/opt/reckon";
 
 /// Returns what rooms of this image see.
-pub(crate) fn of_image(image: &Image) -> Vec<Visible> {
-    let mut visible = of_system();
+pub(crate) fn of_image(image: &Image, without: &Without) -> Result<Vec<Visible>, EngineError> {
+    let mut visible = of_system(without)?;
     visible.push(Visible::Moved(image.root.clone(), PathBuf::from(IMAGE)));
     for directory in &image.visible_dirs {
         if *directory != image.root && !covered(directory, &visible) {
             show(directory, &mut visible);
         }
     }
-    visible
+    if without.leaves_out("visible list") {
+        show_all(&mut visible);
+    }
+    Ok(visible)
+}
+
+/// Shows what a room would see if it were not for the list: every directory of the host's root but those that a room
+/// has of its own, and all of /etc.
+fn show_all(visible: &mut Vec<Visible>) {
+    let own = ["dev", "home", "mnt", "opt", "proc", "run", "tmp", "workspace"];
+    for entry in fs::read_dir("/").into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !own.iter().any(|name| entry.file_name() == *name) && !covered(&path, visible) {
+            visible.retain(|shown| !matches!(shown, Visible::Tree(tree) | Visible::Link(tree, _) if tree.starts_with(&path)));
+            show(&path, visible);
+        }
+    }
 }
 
 /// Returns what rooms of any image see.
-pub(crate) fn of_system() -> Vec<Visible> {
+pub(crate) fn of_system(without: &Without) -> Result<Vec<Visible>, EngineError> {
     let mut visible = Vec::new();
-    for path in SYSTEM.into_iter().chain(CONFIGURATION) {
-        show(Path::new(path), &mut visible);
+    for seen in policy::visible(without).map_err(|error| EngineError::Warden(error.to_string()))? {
+        match seen {
+            Seen::Tree(path) => show(&path, &mut visible),
+            Seen::Device(path) if path.exists() => visible.push(Visible::Device(path)),
+            Seen::Device(_) => {}
+        }
     }
-    visible.extend(DEVICES.into_iter().map(PathBuf::from).filter(|path| path.exists()).map(Visible::Device));
-    visible
+    Ok(visible)
 }
 
 /// Returns the files of /etc that are the room's own.
@@ -70,6 +72,22 @@ pub(crate) fn own_files() -> Vec<(PathBuf, String)> {
         ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
     ];
     files.map(|(path, content)| (PathBuf::from(path), content.to_owned())).into()
+}
+
+/// Returns the file by which the image's Python finds its base, less the lines that tell where it lies on the host and
+/// who built it there; none where the image has no such file.
+pub(crate) fn environment_file(image: &Image) -> Option<(PathBuf, String)> {
+    let environment = image.python.parent()?.parent()?;
+    let text = fs::read_to_string(environment.join("pyvenv.cfg")).ok()?;
+    let inside = Path::new(IMAGE).join(environment.strip_prefix(&image.root).ok()?).join("pyvenv.cfg");
+    Some((inside, without_host_paths(&text)))
+}
+
+/// `home` is a directory of the system's Python, which rooms see too.
+fn without_host_paths(text: &str) -> String {
+    let told = ["command", "executable"];
+    let kept = |line: &&str| !told.contains(&line.split('=').next().unwrap_or(line).trim());
+    text.lines().filter(kept).fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn show(path: &Path, visible: &mut Vec<Visible>) {
@@ -92,6 +110,18 @@ fn covered(path: &Path, visible: &[Visible]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_file_tells_no_path_of_the_hosts_people() {
+        let text = "home = /usr/bin\nversion = 3.11.2\nexecutable = /usr/bin/python3\ncommand = /usr/bin/python3 -m venv /home/ada/env\n";
+        assert_eq!(without_host_paths(text), "home = /usr/bin\nversion = 3.11.2\n");
+    }
+
+    #[test]
+    fn rooms_of_any_image_see_the_systems_programs() {
+        let visible = of_system(&Without::default()).expect("the embedded list");
+        assert!(visible.contains(&Visible::Tree("/usr".into())), "{visible:?}");
+    }
 
     #[test]
     fn what_is_below_a_visible_tree_is_not_shown_twice() {

@@ -11,7 +11,7 @@ use std::{
 use reckon_cage::{
     channel::Channel,
     keeper::{Answer, Order},
-    message::{Notice, Program, Visible, WardenConfig},
+    message::{DiskConfig, Notice, Program, Visible, WardenConfig},
 };
 use rustix::event::{PollFd, PollFlags};
 
@@ -32,6 +32,9 @@ impl Kept {
             own: directory.to_owned(),
             server_pid: std::process::id(),
             account: None,
+            // Too small to be made: there is no disk to try.
+            disk: DiskConfig { directory: directory.join("disk"), bytes: 0 },
+            without: reckon_cage::Without::default(),
         };
         let (channel, theirs) = Channel::pair().unwrap();
         channel.send(&(), &[document(&config).as_fd()]).unwrap();

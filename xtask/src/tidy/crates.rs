@@ -35,6 +35,9 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["store"], "only store knows SQL (DESIGN, invariant 3)"),
 ];
 
+/// The feature of cage that lets tests leave walls out; nothing that ships may turn it on.
+const TEST_FEATURE: &str = "switchable-walls";
+
 /// Checks the manifests of the member crates and the size of the lock.
 pub(super) fn check(packages: &[Value], files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -64,6 +67,14 @@ fn check_package(package: &Value) -> Vec<Finding> {
     if text(package, "description").is_empty() {
         report("has no description".to_owned());
     }
+    for (feature, turns_on) in package["features"].as_object().into_iter().flatten() {
+        let mut named = turns_on.as_array().into_iter().flatten().filter_map(Value::as_str);
+        if named.any(|other| other.ends_with(TEST_FEATURE)) {
+            report(format!(
+                "feature `{feature}` turns `{TEST_FEATURE}` on, which is for dev-dependencies only"
+            ));
+        }
+    }
     let arrows = ARROWS.iter().find(|(from, _)| *from == short);
     if arrows.is_none() && short != "xtask" {
         report(format!("`{name}` is not in the table of arrows of xtask"));
@@ -75,6 +86,9 @@ fn check_package(package: &Value) -> Vec<Finding> {
             continue;
         }
         let other = text(dependency, "name");
+        if dependency["features"].as_array().is_some_and(|all| all.iter().any(|one| one == TEST_FEATURE)) {
+            report(format!("turns on `{TEST_FEATURE}` of `{other}`, which is for dev-dependencies only"));
+        }
         if let Some(ours) = other.strip_prefix("reckon-") {
             if !allowed.contains(&ours) {
                 report(format!("`{short}` must not build on `{ours}` (DESIGN 2)"));
@@ -148,6 +162,21 @@ mod tests {
         assert!(check_package(&in_tests).is_empty());
         let in_build = package("reckon-cage", &[("reckon-protocol", json!("build"))]);
         assert_eq!(check_package(&in_build).len(), 1);
+    }
+
+    #[test]
+    fn only_tests_may_leave_walls_out() {
+        let depends = |kind: Value| {
+            let cage = json!({"name": "reckon-cage", "kind": kind, "features": ["switchable-walls"]});
+            json!({"name": "reckon-sandbox", "description": "d", "dependencies": [cage]})
+        };
+        assert!(check_package(&depends(json!("dev"))).is_empty());
+        assert!(whats(check_package(&depends(Value::Null)))[0].contains("dev-dependencies only"));
+        let features = json!({"default": ["reckon-cage/switchable-walls"]});
+        let by_feature = json!({"name": "reckon-sandbox", "description": "d", "features": features});
+        assert!(whats(check_package(&by_feature))[0].contains("dev-dependencies only"));
+        let owner = json!({"name": "reckon-cage", "description": "d", "features": {"switchable-walls": []}});
+        assert!(check_package(&owner).is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::policy::{Action, Condition, Policy, Rule, Sense, Verdict, Width};
 use super::{Architecture, Error};
+use crate::nearest::nearest;
 
 /// What a call that passes none of its checks gets when the policy has no `else` line for it.
 const DEFAULT_OTHERWISE: Action = Action::Errno(libc::EPERM as u16);
@@ -358,7 +359,7 @@ impl<'a> Words<'a> {
     }
 
     fn unknown<'k>(&self, word: Word<'_>, kind: &str, known: impl IntoIterator<Item = &'k str>) -> Error {
-        let nearest = known.into_iter().min_by_key(|name| edits(word.text, name)).unwrap_or_default();
+        let nearest = nearest(word.text, known);
         self.error(word, format!("unknown {kind} `{}`, the nearest known is `{nearest}`", word.text))
     }
 }
@@ -383,19 +384,4 @@ fn word_length(rest: &str) -> usize {
         0 => rest.chars().next().map_or(0, char::len_utf8),
         length => length,
     }
-}
-
-/// Returns how many characters must be changed, added or removed to turn one word into the other.
-fn edits(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.chars().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[row.len() - 1]
 }

@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Named},
     identity,
     message::{Act, ContextSignal, Ending, Notice, WardenConfig},
+    policy::{RoomPolicy, Tmp},
     room::{self, RoomPlan},
     warden::zygote::{Answered, Fork, Zygote},
 };
@@ -47,6 +48,7 @@ enum Child {
 
 pub(crate) struct Nursery {
     config: WardenConfig,
+    policy: RoomPolicy,
     channel: Channel,
     init: OwnedFd,
     epoll: OwnedFd,
@@ -71,15 +73,20 @@ struct Room {
 
 impl Nursery {
     /// Starts the zygote and waits until it has imported everything.
-    pub(crate) fn start(config: WardenConfig, channel: Channel) -> Result<(Self, serde_json::Value), Error> {
+    pub(crate) fn start(
+        config: WardenConfig,
+        policy: RoomPolicy,
+        channel: Channel,
+    ) -> Result<(Self, serde_json::Value), Error> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).named("epoll_create")?;
         let events = epoll::EventFlags::IN;
         epoll::add(&epoll, &channel, epoll::EventData::new_u64(WARDEN), events).named("epoll_ctl")?;
         let (zygote, pidfd, hello) = Zygote::start(&config.zygote)?;
-        let init = embedded::init()?;
+        let init = embedded::init(&config.without)?;
         let (pid, strangers) = (zygote.pid, !config.namespaces);
         let mut nursery = Self {
             config,
+            policy,
             channel,
             init,
             epoll,
@@ -141,7 +148,8 @@ impl Nursery {
     fn carry_out(&mut self, order: &Order, descriptors: &[OwnedFd]) -> Result<Option<OwnedFd>, Error> {
         match order.act {
             Act::Room { room, tmp_bytes, tmp_inodes, .. } => {
-                self.build(room, order.map.as_deref(), (tmp_bytes, tmp_inodes), descriptors)
+                let tmp = Tmp { bytes: tmp_bytes, inodes: tmp_inodes };
+                self.build(room, order.map.as_deref(), tmp, descriptors)
             }
             Act::Context { room, context, open_files, file_bytes, processes, data_bytes, warm } => {
                 let limits = [
@@ -166,14 +174,15 @@ impl Nursery {
         &mut self,
         room: u64,
         map: Option<&str>,
-        (tmp_bytes, tmp_inodes): (u64, u64),
+        tmp: Tmp,
         procs: &[OwnedFd],
     ) -> Result<Option<OwnedFd>, Error> {
         let Some(map) = map else {
             self.rooms.insert(room, Room::default());
             return Ok(None);
         };
-        let plan = RoomPlan { map, tmp_bytes, tmp_inodes, procs, init: self.init.as_fd() };
+        let (policy, without) = (&self.policy, &self.config.without);
+        let plan = RoomPlan { policy, without, map, tmp, procs, init: self.init.as_fd() };
         let (pid, pidfd) = room::build(&plan)?;
         let held = identity::open_namespace(pid, "mnt").and_then(|mounts| {
             let watched = rustix::io::fcntl_dupfd_cloexec(&pidfd, 0).named("dup a pidfd")?;

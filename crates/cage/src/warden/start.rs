@@ -24,6 +24,7 @@ use crate::{
     error::{Error, Named},
     identity::{self, Uids, WorkspaceMaps},
     message::WardenConfig,
+    policy::{RoomPolicy, Tmp},
     refusal,
     room::{self, RoomPlan},
     root,
@@ -65,16 +66,17 @@ impl Drop for Inside {
 pub(super) fn nursery(
     engine: &Channel,
     config: &WardenConfig,
+    policy: RoomPolicy,
     uids: Uids,
     shared: Option<Account>,
     landlock: u32,
 ) -> Result<(Inside, serde_json::Value), Error> {
-    let parts = if config.namespaces { root::detach(&config.visible)? } else { Vec::new() };
-    let filter = walls::filter(config.namespaces)?;
+    let parts = if config.namespaces { root::detach(&config.visible, &policy.mounts)? } else { Vec::new() };
+    let filter = walls::filter(config.namespaces, &config.without)?;
     let plan = if config.namespaces {
-        Walls::of_rooms(landlock)
+        Walls::of_rooms(landlock, &policy, &config.without)
     } else {
-        Walls::of_processes(landlock, config, uids)
+        Walls::of_processes(landlock, &policy, config, uids)
     };
     let plan = serde_json::to_vec(&plan).map_err(|error| Error::Protocol(error.to_string()))?;
     let files: [(&str, &[u8]); 3] =
@@ -82,6 +84,9 @@ pub(super) fn nursery(
     let (ours, theirs) = Channel::pair().named("socketpair")?;
     let (gate_reader, mut gate_writer) = io::pipe().named("pipe")?;
     let namespaces = if config.namespaces { ZYGOTE_NAMESPACES } else { 0 };
+    // A room that shares the network with the zygote must find one that is worth sharing.
+    let namespaces =
+        if config.without.leaves_out("namespace net") { namespaces & !namespace::NET } else { namespaces };
     match sys::clone_process(namespaces).map_err(|source| refusal::of_namespaces(&source))? {
         Cloned::Child => {
             let kept: Vec<_> = [theirs.as_fd(), gate_reader.as_fd()]
@@ -90,7 +95,7 @@ pub(super) fn nursery(
                 .collect();
             // The engine's socket above all: nothing in the zygote's namespaces may speak to it.
             sys::close_all_but(&kept);
-            become_nursery(config, uids, gate_reader, theirs, parts, &files)
+            become_nursery(config, policy, uids, gate_reader, theirs, parts, &files)
         }
         Cloned::Parent(pid, pidfd) => {
             let inside = Inside { channel: ours, pidfd };
@@ -128,6 +133,7 @@ fn await_nursery(engine: &Channel, channel: &Channel) -> Result<serde_json::Valu
 /// The nursery's whole life, in the process that was cloned for it.
 fn become_nursery(
     config: &WardenConfig,
+    policy: RoomPolicy,
     uids: Uids,
     gate: io::PipeReader,
     channel: Channel,
@@ -137,15 +143,15 @@ fn become_nursery(
     let settled = File::from(OwnedFd::from(gate))
         .read_exact(&mut [0])
         .named("wait for the mapping")
-        .and_then(|()| settle_nursery(config, uids, parts, files));
+        .and_then(|()| settle_nursery(config, &policy, uids, parts, files));
     if config.is_survey() {
-        let hello = settled.and_then(|()| try_room(config, uids)).map(|()| serde_json::Value::Null);
+        let hello = settled.and_then(|()| try_room(config, &policy, uids)).map(|()| serde_json::Value::Null);
         let _ = channel.send(&hello.map_err(explain), &[]);
         sys::exit_now(0)
     }
     let prepared = settled
         .and_then(|()| channel.as_fd().try_clone_to_owned().named("dup the channel"))
-        .and_then(|own| Nursery::start(config.clone(), Channel::from_fd(own)));
+        .and_then(|own| Nursery::start(config.clone(), policy, Channel::from_fd(own)));
     let status = match prepared {
         Ok((nursery, hello)) => {
             let _ = channel.send(&Hello::Ok(hello), &[]);
@@ -172,13 +178,15 @@ pub(super) fn explain(error: Error) -> (String, String) {
 }
 
 /// Builds one room and ends it: the part of a survey that no reading of settings replaces.
-fn try_room(config: &WardenConfig, uids: Uids) -> Result<(), Error> {
+fn try_room(config: &WardenConfig, policy: &RoomPolicy, uids: Uids) -> Result<(), Error> {
     if !config.namespaces {
         return Ok(());
     }
-    let init = embedded::init()?;
+    let init = embedded::init(&config.without)?;
     let map = uids.room_map(1);
-    let plan = RoomPlan { map: &map, tmp_bytes: 1 << 20, tmp_inodes: 64, procs: &[], init: init.as_fd() };
+    let without = &config.without;
+    let tmp = Tmp { bytes: 1 << 20, inodes: 64 };
+    let plan = RoomPlan { policy, without, map: &map, tmp, procs: &[], init: init.as_fd() };
     let (_, pidfd) = room::build(&plan)?;
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).named("kill the trial room")?;
     let options = WaitIdOptions::EXITED;
@@ -188,6 +196,7 @@ fn try_room(config: &WardenConfig, uids: Uids) -> Result<(), Error> {
 /// The list of acts between clone and the zygote's start.
 fn settle_nursery(
     config: &WardenConfig,
+    policy: &RoomPolicy,
     uids: Uids,
     parts: Vec<root::Detached>,
     files: &[(&str, &[u8])],
@@ -204,13 +213,15 @@ fn settle_nursery(
         let dumpable = rustix::process::DumpableBehavior::Dumpable;
         rustix::process::set_dumpable_behavior(dumpable).named("PR_SET_DUMPABLE")?;
         rustix::system::sethostname(b"zygote").named("sethostname")?;
-        root::enter(config, parts, files)?;
+        root::enter(config, &policy.mounts, parts, files)?;
     } else {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).named("subreaper")?;
         for (name, content) in files {
             std::fs::write(config.own.join(name), content).named(&format!("write {name}"))?;
         }
     }
+    // A kernel without keyrings, or a container that refuses them, has nothing to leave.
+    let _ = sys::leave_session_keyring();
     // A change of uid clears this too, so it comes after.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).named("pdeathsig")?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -319,6 +330,7 @@ mod tests {
             own: "/".into(),
             server_pid: 7,
             account: None,
+            without: crate::Without::default(),
             disk: DiskConfig { directory: "/".into(), bytes: 0 },
         };
         assert_eq!(family(&config), [7, std::process::id()]);

@@ -1,5 +1,7 @@
 //! `reckon doctor`: what this host offers, what is missing and how to mend it.
 
+mod self_test;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -12,7 +14,7 @@ use clap::Args;
 use reckon_model::Provider;
 use reckon_protocol::Status;
 use reckon_sandbox::{
-    Account, Check, CheckState, Engine, EngineError, Execute, SandboxSpec, image::find_python, modes,
+    Account, Check, CheckState, Engine, EngineError, Execute, SandboxSpec, hostile, image::find_python, modes,
 };
 use serde_json::json;
 
@@ -38,6 +40,14 @@ pub(crate) struct Doctor {
     /// Print the table of modes instead, as Markdown: what each wall needs and what takes its place.
     #[arg(long, conflicts_with = "json")]
     modes: bool,
+    /// Run hostile programs in sandboxes on this host, and honest ones beside them, and print what came of each category.
+    ///
+    /// Exit code 1 says that a program reached what it tried, or that an honest one failed.
+    #[arg(long)]
+    self_test: bool,
+    /// Only programs of this category; may be given several times.
+    #[arg(long, value_name = "NAME", requires = "self_test", value_parser = hostile::categories())]
+    category: Vec<String>,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -60,6 +70,12 @@ pub(crate) fn run(doctor: &Doctor, call: &Call) -> anyhow::Result<Exit> {
     doctor.sandbox.flags(&mut flags);
     doctor.image.flags(&mut flags);
     let effective = call.effective(flags)?;
+    if doctor.self_test {
+        return start::block_on(async {
+            let mut interrupts = Interrupts::take()?;
+            interrupts.or_give_up(self_test::run(&effective, call, &doctor.category, doctor.json)).await
+        });
+    }
     let (checks, can_run) = start::block_on(async {
         let mut interrupts = Interrupts::take()?;
         interrupts.or_give_up(examine(&effective, call)).await

@@ -30,7 +30,7 @@ const START: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) enum Source {
     /// This process starts the program, and tells each warden its configuration.
-    Program(Vec<OsString>, WardenConfig),
+    Program(Vec<OsString>, Box<WardenConfig>),
     /// The keeper starts them, with the configuration that it has.
     Keeper(Keeper),
 }

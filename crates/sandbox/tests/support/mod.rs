@@ -36,7 +36,7 @@ impl House {
         }
     }
 
-    async fn config(directory: &TempDir) -> EngineConfig {
+    pub async fn config(directory: &TempDir) -> EngineConfig {
         EngineConfig {
             data_dir: directory.path().join("data"),
             image: core_image().await,
@@ -62,6 +62,22 @@ impl House {
                 None
             }
             Err(error) => panic!("start the engine: {error}"),
+        }
+    }
+
+    /// Starts an engine with walls left out.
+    pub async fn without(test: &str, walls: &[&str], change: impl FnOnce(&mut EngineConfig)) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Self::config(&directory).await;
+        change(&mut config);
+        let without = reckon_cage::Without::walls(walls).unwrap();
+        match Engine::start_without(config, without).await {
+            Ok(engine) => Some(Self { engine, directory }),
+            Err(EngineError::Isolation { what, mend }) => {
+                reckon_e2e::skip("isolation", test, &format!("{what}; {mend}"));
+                None
+            }
+            Err(error) => panic!("start the engine without {walls:?}: {error}"),
         }
     }
 
