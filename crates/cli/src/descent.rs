@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Entries that stay as they are; the last one is a new file system's.
-const NOT_GIVEN: [&CStr; 3] = [c".", c"..", c"lost+found"];
+const NOT_GIVEN: [&CStr; 4] = [c".", c"..", c"lost+found", c"disk"];
 
 /// Gives root up, for good, and returns the prepared engine; `None` where there is no root to give up, or where the
 /// server must keep it, which is said.

@@ -13,6 +13,7 @@ use support::{House, run};
 const FIND: &str = "import os, gc, json, socket, struct, threading, time, ctypes
 fds = [int(n) for n in os.listdir('/proc/self/fd')]
 fd = max(n for n in fds if os.path.exists(f'/proc/self/fd/{n}') and os.readlink(f'/proc/self/fd/{n}')[:6] == 'socket')
+gc.unfreeze()  # The zygote's objects are out of the collector's sight.
 driver = next(o for o in gc.get_objects() if type(o).__name__ == 'Driver')
 def frame(text):
     text = text if isinstance(text, bytes) else text.encode()

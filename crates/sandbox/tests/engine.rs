@@ -355,7 +355,12 @@ async fn no_process_of_a_sandbox_is_the_hosts_root() {
     assert_eq!(run(&sandbox, code).await.status, Status::Ok);
     let own = rustix::process::geteuid().as_raw();
     let mut seen = 0;
+    // Other engines may run on this host, of people whose uid is all they have.
+    let own_engine = support::descendants(std::process::id());
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        if !own_engine.iter().any(|(pid, _)| *entry.file_name() == *pid.to_string()) {
+            continue;
+        }
         let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
         let ours = ["reckon_zygote.py", "sleep\u{0}7171", "reckon-init"];

@@ -192,7 +192,9 @@ async fn a_file_written_while_its_sandbox_is_deleted_leaves_nothing() {
     }
     house.engine.shutdown().await;
     for place in ["trash", "sandboxes"] {
-        let left = std::fs::read_dir(house.directory.path().join("data").join(place)).unwrap().count();
+        // On a disk with quotas there is no such directory of the host's, or it is where the disk was mounted.
+        let left =
+            std::fs::read_dir(house.directory.path().join("data").join(place)).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{place}");
     }
 }

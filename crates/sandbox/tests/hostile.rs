@@ -11,7 +11,7 @@ use std::{
 
 use reckon_protocol::{ExecutionOutcome, LimitHit, Limits, Status};
 use reckon_sandbox::{Execute, PoolSize, Sandbox, SandboxSpec};
-use support::{House, run};
+use support::{House, descendants, run};
 
 /// Longer than anything here takes on a loaded machine.
 const LONG: Duration = Duration::from_secs(30);
@@ -40,24 +40,6 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(started.elapsed() < LONG, "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Every process below this one: pid and name, in the order of `/proc`.
-fn descendants(of: u32) -> Vec<(u32, String)> {
-    let mut all = Vec::new();
-    let mut waiting = vec![of];
-    while let Some(pid) = waiting.pop() {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        for task in tasks {
-            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            for child in children.split_whitespace().map(|pid| pid.parse().unwrap()) {
-                let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-                all.push((child, name.trim().to_owned()));
-                waiting.push(child);
-            }
-        }
-    }
-    all
 }
 
 /// The warden of this test's engine, a child of this very thread, and the nursery and the zygote below it.

@@ -117,3 +117,21 @@ pub async fn core_image() -> Image {
     let builder = ImageBuilder::new(cache.join("images"), cache, std::env::vars_os().collect());
     builder.open_or_build(|_| {}).await.unwrap()
 }
+
+/// Every process below this one: pid and name, in the order of `/proc`.
+pub fn descendants(of: u32) -> Vec<(u32, String)> {
+    let mut all = Vec::new();
+    let mut waiting = vec![of];
+    while let Some(pid) = waiting.pop() {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for task in tasks {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace().map(|pid| pid.parse().unwrap()) {
+                let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+                all.push((child, name.trim().to_owned()));
+                waiting.push(child);
+            }
+        }
+    }
+    all
+}
