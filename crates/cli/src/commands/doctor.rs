@@ -1,5 +1,7 @@
 //! `reckon doctor`: what this host offers, what is missing and how to mend it.
 
+mod host;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -92,6 +94,7 @@ async fn examine(effective: &Effective, call: &Call) -> anyhow::Result<(Vec<Chec
     }
     let can_run = checks.iter().any(|check| check.name == TRIAL && check.state == CheckState::Works);
     checks.extend([image, data, model(effective, call).await]);
+    checks.extend(host::checks());
     Ok((checks, can_run))
 }
 
