@@ -1,5 +1,8 @@
-//! The keeper as a server in a stranger's hands might use it: it starts wardens as it was told before, and nothing else.
+//! Keeper and warden as a server in a stranger's hands might use them: the keeper starts wardens as it was told before,
+//! and nothing else; the warden follows no link to a workspace.
 #![allow(clippy::unwrap_used)]
+
+mod support;
 
 use std::{
     fs::File,
@@ -13,7 +16,9 @@ use reckon_cage::{
     keeper::{Answer, Order},
     message::{DiskConfig, Notice, Program, Visible, WardenConfig},
 };
+use reckon_sandbox::SandboxSpec;
 use rustix::event::{PollFd, PollFlags};
+use support::House;
 
 struct Kept {
     channel: Channel,
@@ -101,4 +106,18 @@ fn a_keeper_ends_at_an_order_that_is_none() {
     kept.channel.send(&serde_json::json!({"execute": "/bin/sh"}), &[]).unwrap();
     assert_eq!(kept.child.wait().unwrap().code(), Some(2));
     assert!(kept.channel.receive::<Answer>().is_ok_and(|packet| packet.is_none()));
+}
+
+#[tokio::test]
+async fn the_warden_follows_no_link_to_a_workspace() {
+    let house = House::with("the_warden_follows_no_link_to_a_workspace", |config| config.pool = 0).await;
+    let Some(house) = house else { return };
+    house.engine.create(SandboxSpec::default()).await.unwrap();
+    let directory = house.directory.path().join("data/sandboxes");
+    let moved = house.directory.path().join("data/moved");
+    std::fs::rename(&directory, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &directory).unwrap();
+    let refused = house.engine.create(SandboxSpec::default()).await.expect_err("a link");
+    assert!(refused.to_string().contains("open the workspace"), "{refused}");
+    house.close().await;
 }

@@ -1,5 +1,6 @@
 //! `reckon doctor`: what this host offers, what is missing and how to mend it.
 
+mod host;
 mod self_test;
 
 use std::{
@@ -108,6 +109,7 @@ async fn examine(effective: &Effective, call: &Call) -> anyhow::Result<(Vec<Chec
     }
     let can_run = checks.iter().any(|check| check.name == TRIAL && check.state == CheckState::Works);
     checks.extend([image, data, model(effective, call).await]);
+    checks.extend(host::checks());
     Ok((checks, can_run))
 }
 
