@@ -37,7 +37,7 @@ const DUE: [(u64, Victim); 3] = [(2, Victim::Zygote), (4, Victim::Nursery), (6, 
 /// How much the server's resident memory may grow between the first quiet and the last. What it holds is bounded by
 /// what lives, which is the same at both; the allocator's arenas, one for each thread that ever did blocking work,
 /// keep some megabytes more than they use. A leak of one kilobyte for each sandbox would show in the long form.
-const GROWTH: u64 = 12 * 1024 * 1024;
+const GROWTH: u64 = 6 * 1024 * 1024;
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
