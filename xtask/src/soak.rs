@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: the long forms of the tests that count by the thousand, and the figures that they bring.
 //!
-//! What is done stands in `crates/sandbox/tests/soak` and `crates/sandbox/tests/files.rs`; this sets their numbers.
+//! What is done stands in `soak`, `files.rs` and `measures.rs` of `crates/sandbox/tests`; this sets their numbers.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
 
 fn soak(project: &Project, options: &Options, report: &Path) -> Result<bool> {
     let mut command = project.cargo(&["test", "--release", "--locked", "--package", "reckon-sandbox"]);
-    command.args(["--test", "soak", "--test", "files", "--no-fail-fast", "--"]);
+    command.args(["--test", "soak", "--test", "files", "--test", "measures", "--no-fail-fast", "--"]);
     // One after another: each measures the machine by itself.
     command.args(["--nocapture", "--test-threads=1"]).args(TESTS);
     command

@@ -44,15 +44,27 @@ async fn each(house: &House, cases: &[(&str, &[Status])]) {
         let time = Duration::from_secs(if expected.contains(&Status::Timeout) { 1 } else { 60 });
         let outcome = speak_for(&sandbox, code, time).await;
         assert!(expected.contains(&outcome.status), "{code}: {outcome:?}");
-        // Code that forged its end goes on for a moment, and may take the next execution along.
-        let next = run(&sandbox, "print(1)").await;
-        assert!(next.status == Status::Ok || ENDED.contains(&next.status), "after {code}: {next:?}");
-        let next = run(&sandbox, "print(1)").await;
-        assert_eq!((next.status, next.stdout.as_str()), (Status::Ok, "1\n"), "after {code}: {next:?}");
+        works_on(&sandbox, code).await;
         let outcome = run(&neighbour, "print(kept + 1)").await;
         assert_eq!(outcome.stdout, "42\n", "beside {code}: {outcome:?}");
         assert!(house.engine.delete(sandbox.id()).await.unwrap());
     }
+}
+
+/// Executes until the sandbox has recovered. Code that forged its end goes on for a moment, and a thread that steals from
+/// the channel steals until its context is ended: either may take an execution along.
+async fn works_on(sandbox: &Sandbox, code: &str) {
+    let mut last = None;
+    for _ in 0..5 {
+        let execute = Execute { code: "print(1)".into(), timeout: Some(Duration::from_secs(5)) };
+        let next = sandbox.execute(execute).await.unwrap().outcome().await;
+        if next.status == Status::Ok {
+            assert_eq!(next.stdout, "1\n", "after {code}: {next:?}");
+            return;
+        }
+        last = Some(next);
+    }
+    panic!("after {code}: {last:?}");
 }
 
 const ENDED: &[Status] = &[Status::Killed, Status::InterpreterDied];
@@ -88,8 +100,6 @@ async fn a_driver_that_lies_costs_its_own_context_only() {
         ("os.write(fd, frame('[' * 100_000))", ENDED),
         ("os.write(fd, struct.pack('<I', 2**32 - 1))", ENDED),
         ("os.write(fd, struct.pack('<I', 0))", ENDED),
-        // The next cell is refused because of what a thread says between two.
-        ("threading.Thread(target=lambda: (time.sleep(0.1), end(), end())).start()", &[Status::Ok]),
     ];
     each(&house, cases).await;
     house.close().await;
@@ -106,7 +116,13 @@ async fn a_driver_that_stalls_or_closes_costs_its_own_context_only() {
         ("os.write(fd, struct.pack('<I', 16 << 20)); time.sleep(60)", &[Status::Timeout]),
         ("os.write(fd, struct.pack('<I', 100) + b'{'); 1", any),
         // The answers that it waits for are taken away.
-        ("threading.Thread(target=lambda: os.read(fd, 1 << 20), daemon=True).start(); 1", any),
+        (
+            "def steal():
+    while True: os.read(fd, 1 << 20)
+threading.Thread(target=steal, daemon=True).start()
+while True: display(1)",
+            &[Status::Timeout],
+        ),
         ("os.close(fd); time.sleep(60)", ENDED),
         ("os.dup2(0, fd)", any),
         ("socket.socket(fileno=os.dup(fd)).shutdown(socket.SHUT_RD)\n1", any),
@@ -171,16 +187,19 @@ if ctypes.CDLL(None).fork() == 0:
 async fn descriptors_sent_over_the_channel_go_nowhere() {
     let Some(house) = House::open("descriptors_sent_over_the_channel_go_nowhere").await else { return };
     let sandbox = house.sandbox().await;
-    run(&sandbox, "1").await;
-    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let before = open();
     let code = "here = socket.socket(fileno=os.dup(fd))
+mine = os.open('mine', os.O_CREAT | os.O_RDWR)
 for _ in range(10):
-    socket.send_fds(here, [frame(json.dumps(dict(type='clear_output', id='')))], [0, 1, 2] * 60)
+    socket.send_fds(here, [frame(json.dumps(dict(type='clear_output', id='')))], [mine] * 180)
 print('sent')";
     let outcome = speak(&sandbox, code).await;
     assert_eq!((outcome.status, outcome.stdout.as_str()), (Status::Ok, "sent\n"), "{outcome:?}");
-    assert!(open() <= before + 8, "{before} and now {}", open());
+    let ours = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let theirs: Vec<_> = ours
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter(|target| target.to_string_lossy().contains(sandbox.id().as_str()))
+        .collect();
+    assert!(theirs.is_empty(), "{theirs:?}");
     house.close().await;
 }
 

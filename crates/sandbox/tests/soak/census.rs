@@ -117,7 +117,11 @@ impl Census {
             if self.owners.iter().any(|owner| groups.contains(&format!("/reckon-{owner}-"))) {
                 left.push(format!("process {pid} in {groups}"));
             }
-            if network_of(&pid.to_string()).is_some_and(|network| self.networks.contains(&network)) {
+            let in_ours =
+                network_of(&pid.to_string()).is_some_and(|network| self.networks.contains(&network));
+            // The kernel gives the numbers of namespaces that have gone to those of other engines; ours has no warden
+            // any more.
+            if in_ours && !has_warden(pid) {
                 left.push(format!("process {pid} in a network namespace of ours"));
             }
         }
@@ -200,6 +204,19 @@ pub(crate) fn descendants() -> Vec<Process> {
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Returns whether a warden is among the ancestors of a process.
+fn has_warden(pid: u32) -> bool {
+    let mut next = Some(pid);
+    while let Some(pid) = next.filter(|pid| *pid > 1) {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.contains("(reckon-warden)") {
+            return true;
+        }
+        next = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+    }
+    false
 }
 
 fn pids() -> impl Iterator<Item = u32> {

@@ -89,7 +89,11 @@ fn find(victim: Victim) -> Option<u32> {
             others.map(|process| process.pid).collect()
         }
     };
-    // The one that was started last, which is most likely in use.
     those.sort_unstable();
+    if victim == Victim::StoppedContext {
+        // The one that was started first: a context that is stopped before it is warm is waited for a whole minute.
+        return those.first().copied();
+    }
+    // The one that was started last, which is most likely in use.
     those.pop()
 }

@@ -1,22 +1,27 @@
 //! Figures that belong to hostile load: how exactly time ends code, how long a neighbour waits, what a file call costs.
 //! Nothing here is held to a time: a machine under load would fail it.
+#![allow(clippy::unwrap_used)]
+
+#[path = "soak/report.rs"]
+mod report;
+mod support;
 
 use std::time::{Duration, Instant};
 
 use reckon_protocol::Status;
 use reckon_sandbox::{Execute, Sandbox};
 use serde_json::json;
+use support::{House, run};
 use tokio::io::AsyncReadExt as _;
-
-use crate::{
-    report, setting,
-    support::{House, run},
-};
 
 /// How often each thing is done with every change; `cargo xtask soak --samples` sets another number.
 const SAMPLES: u64 = 5;
 /// From SIGINT to SIGKILL, which code that ignores the first is granted.
 const GRACE: f64 = 2000.0;
+
+fn repetitions() -> u64 {
+    std::env::var("RECKON_SOAK_SAMPLES").map_or(SAMPLES, |samples| samples.parse().unwrap())
+}
 
 fn tell(name: &str, unit: &str, what: &str, mut samples: Vec<f64>) {
     samples.sort_by(f64::total_cmp);
@@ -45,7 +50,7 @@ async fn time_ends_code_of_every_kind() {
         ("timeout_excess_deaf", deaf, GRACE),
     ] {
         let mut excess = Vec::new();
-        for number in 0..setting("RECKON_SOAK_SAMPLES", SAMPLES) {
+        for number in 0..repetitions() {
             let asked = 100 + number * 37 % 400;
             run(&sandbox, "1").await;
             let execute = Execute { code: code.into(), timeout: Some(Duration::from_millis(asked)) };
@@ -78,7 +83,7 @@ async fn gaps(sandbox: &Sandbox, seconds: u64) -> Vec<f64> {
 async fn a_neighbours_heart_beats_on_during_hostile_load() {
     let Some(house) = House::open("a_neighbours_heart_beats_on_during_hostile_load").await else { return };
     let neighbour = house.sandbox().await;
-    let seconds = setting("RECKON_SOAK_SAMPLES", SAMPLES).div_ceil(5).min(30);
+    let seconds = repetitions().div_ceil(5).min(30);
     tell(
         "heartbeat_gap_alone",
         "ms",
@@ -121,7 +126,7 @@ async fn file_calls_are_counted_by_their_cost() {
     let sandbox = house.sandbox().await;
     let mut costs: [Vec<f64>; 4] = Default::default();
     let mut content = Vec::new();
-    for number in 0..setting("RECKON_SOAK_SAMPLES", SAMPLES) * 10 {
+    for number in 0..repetitions() * 10 {
         let path = format!("directory/file-{}", number % 10).parse().unwrap();
         let micros = |since: Instant| since.elapsed().as_secs_f64() * 1e6;
         let begun = Instant::now();
