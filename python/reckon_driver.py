@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import math
 import os
 import re
+import resource
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from subprocess import CalledProcessError
@@ -270,8 +273,9 @@ class Driver:
             blas(len(os.sched_getaffinity(0)))
         around = _Surroundings(frame.get("env"), frame.get("cwd"))
         self._signals.interrupted = False
-        self._as_user(lambda: self._run_cell(code, around))
-        self._as_user(shell.figures.show_open)
+        with _processor_time(frame.get("cpu_seconds")):
+            self._as_user(lambda: self._run_cell(code, around))
+            self._as_user(shell.figures.show_open)
         shell.stop_script_loop()
         around.leave()
         self._streams.rest()
@@ -323,6 +327,26 @@ class Driver:
     def _after_fork_in_child(self) -> None:
         self._streams.after_fork_in_child()
         self._channel.abandon()
+
+
+@contextlib.contextmanager
+def _processor_time(seconds: int | None) -> Iterator[None]:
+    """Has the kernel end this process, or a child of it, that uses more than `seconds` meanwhile: the stand-in of a
+    host where no cgroup counts, which code that means to can lift."""
+    if not seconds:
+        yield
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = math.ceil(time.process_time()) + seconds
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    try:
+        yield
+    finally:
+        # The code may have lowered it for good.
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
 def _status(failure: type[BaseException] | None, interrupted: bool) -> str:

@@ -1,6 +1,7 @@
 """The life of a context: preparation, adoption, its own random numbers, its end."""
 
 import os
+import signal
 import subprocess
 import sys
 import unittest
@@ -125,6 +126,21 @@ class End(unittest.TestCase):
             told = context.wait(first).stdout + context.wait(second).stdout
             self.assertEqual(told, "first\nsecond\n")
             self.assertEqual((first.status, second.status), ("ok", "ok"))
+
+
+class ProcessorTime(unittest.TestCase):
+    def test_the_kernel_ends_what_uses_more_than_it_may(self):
+        with Context() as context:
+            with self.assertRaises(EOFError):
+                context.run("while True: pass", cpu_seconds=1)
+            self.assertEqual(context.reap(), -signal.SIGXCPU)
+
+    def test_each_execution_has_its_own_and_others_have_none(self):
+        with Context() as context:
+            told = "import resource\nresource.getrlimit(resource.RLIMIT_CPU)[0]"
+            soft = int(context.run(told, cpu_seconds=5).result["text/plain"])
+            self.assertGreaterEqual(soft, 5)
+            self.assertEqual(context.run(told).result, {"text/plain": "-1"})
 
 
 @unittest.skipUnless("numpy" in harness.prepared["packages"], "NumPy is not installed")

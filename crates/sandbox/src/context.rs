@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use reckon_cage::message::Ending;
-use reckon_protocol::{EventKind, ExecutionId, Limits, State, Status};
+use reckon_protocol::{EventKind, ExecutionId, LimitHit, Limits, State, Status};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,9 @@ use crate::{
 pub(crate) const EVENTS: usize = 256;
 /// Executions that wait for their turn in one sandbox.
 pub(crate) const QUEUE: usize = 64;
+
+/// By which the kernel ends a process beyond its `RLIMIT_CPU`.
+const SIGXCPU: i32 = rustix::process::Signal::XCPU.as_raw();
 
 /// How long a flood of background output waits before the next piece of it is read and dropped.
 const FLOOD_PAUSE: Duration = Duration::from_millis(10);
@@ -159,6 +162,10 @@ impl Context {
             Watch::new(account, self.home.limits.cpu_ms, gauge)
         });
         let end = run.drive(&mut connection).await;
+        let stand_in = run.watch.as_ref().and_then(Watch::stand_in);
+        if let (End::Died(Some(Ending::Signaled(SIGXCPU))), Some(_)) = (&end, stand_in) {
+            run.reached.stopped_for = Some(LimitHit::Cpu);
+        }
         let mut gauge = run.watch.take().map(Watch::into_gauge);
         let (status, state) = match end {
             // The signal that ends it may come after its last word.
@@ -249,7 +256,7 @@ impl Context {
             run.notice(&message).await;
             return Status::OutOfMemory;
         }
-        if run.is_killed_by_us() {
+        if run.is_killed_by_us() || run.reached.stopped_for == Some(LimitHit::Cpu) {
             let why = run.reached.why_killed(&self.home.limits);
             run.notice(&format!("{why} {lost}")).await;
             return run.reached.status_when_killed();

@@ -74,6 +74,15 @@ impl EngineError {
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Problem::new(ProblemCode::NotFound, message)
             }
+            Self::File { source, .. }
+                if matches!(
+                    source.kind(),
+                    std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::StorageFull
+                ) =>
+            {
+                Problem::new(ProblemCode::TooLarge, message)
+                    .with_hint("remove files of the workspace, or make a sandbox with more `disk_bytes`")
+            }
             Self::File { .. } | Self::Warden(_) | Self::Program(_) | Self::Io { .. } => {
                 Problem::new(ProblemCode::Internal, message)
             }

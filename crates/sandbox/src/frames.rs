@@ -35,6 +35,9 @@ pub(crate) enum Order<'a> {
         id: &'a str,
         /// The code.
         code: &'a str,
+        /// Seconds of processor time for each process, where no cgroup counts that of all together.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cpu_seconds: Option<u64>,
     },
     /// The pipes are drained up to this point.
     Drained {

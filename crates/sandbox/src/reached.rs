@@ -63,6 +63,11 @@ impl Reached {
         match self.stopped_for {
             Some(LimitHit::Disk) => format!("{grew} {} bytes.", limits.disk_bytes),
             Some(LimitHit::Files) => format!("{grew} {} files and directories.", limits.disk_inodes),
+            Some(LimitHit::Cpu) => {
+                "The processor time was up: the code did not stop when interrupted, or could not be \
+                asked, and was killed."
+                    .to_owned()
+            }
             _ => "The code did not stop when interrupted and was killed.".to_owned(),
         }
     }

@@ -126,7 +126,8 @@ impl Run {
     pub(crate) async fn drive(&mut self, connection: &mut Connection) -> End {
         self.process = Some(connection.process.handle.clone());
         self.deadline = Instant::now() + self.task.timeout;
-        let order = Order::Execute { id: self.task.id.as_str(), code: &self.task.code };
+        let cpu_seconds = self.watch.as_ref().and_then(Watch::stand_in);
+        let order = Order::Execute { id: self.task.id.as_str(), code: &self.task.code, cpu_seconds };
         if let Err(problem) = connection.driver.queue(&order) {
             return self.broken(&problem, connection).await;
         }

@@ -17,6 +17,8 @@ const SOONEST: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Watch {
     processor: Option<Processor>,
+    /// Seconds of processor time that an rlimit holds instead.
+    stand_in: Option<u64>,
     gauge: Gauge,
 }
 
@@ -38,12 +40,13 @@ impl Watch {
             let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
             Some(Processor { account, end: used + cpu_ms * 1000, next: Instant::now(), processors })
         });
-        Self { processor, gauge }
+        let stand_in = (cpu_ms > 0 && processor.is_none()).then(|| cpu_ms.div_ceil(1000));
+        Self { processor, stand_in, gauge }
     }
 
     /// Waits until a limit is exceeded, and says which. Cancel-safe.
     pub(crate) async fn exceeded(&mut self) -> LimitHit {
-        let Self { processor, gauge } = self;
+        let Self { processor, gauge, .. } = self;
         let processor_time = async {
             match processor {
                 Some(processor) => processor.used_up().await,
@@ -54,6 +57,11 @@ impl Watch {
             () = processor_time => LimitHit::Cpu,
             hit = gauge.exceeded() => hit,
         }
+    }
+
+    /// Returns the seconds of processor time that an rlimit has to hold, where nobody counts that of the room.
+    pub(crate) fn stand_in(&self) -> Option<u64> {
+        self.stand_in
     }
 
     /// Watches the workspace alone from now on.

@@ -5,8 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use reckon_protocol::{LimitHit, Limits, State, Status};
-use reckon_sandbox::SandboxSpec;
+use reckon_protocol::{LimitHit, Limits, ProblemCode, State, Status};
+use reckon_sandbox::{RelativePath, SandboxSpec};
 use support::{House, run};
 
 /// Writes to a file until it fails, tells the error and what is there, and leaves it there.
@@ -56,6 +56,11 @@ async fn a_filler_at_full_speed_stops_at_the_limit_of_the_disk() {
     let outcome = run(&sandbox, "open('more', 'wb').write(bytes(1 << 20))").await;
     assert_eq!(outcome.status, Status::Error);
     assert_eq!(outcome.limits_hit, [LimitHit::Disk], "{outcome:?}");
+    // Neither has whoever puts files there from outside.
+    let path: RelativePath = "put/there".parse().unwrap();
+    let refused = sandbox.write_file(&path, &vec![1; 1 << 20]).await.unwrap_err().to_problem();
+    assert_eq!(refused.code, ProblemCode::TooLarge, "{refused:?}");
+    assert!(sandbox.files().await.unwrap().iter().all(|file| file.entry.name == "filler"));
     // A shell hits it as well as Python; and what is removed can be written again.
     let outcome =
         run(&sandbox, "os.remove('filler')\n!cat /dev/zero > zeros\nos.path.getsize('zeros')").await;
