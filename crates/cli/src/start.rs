@@ -83,6 +83,7 @@ pub(crate) async fn engine(
         image,
         isolation: sandbox.isolation,
         heap: sandbox.heap,
+        zygote_age: sandbox.zygote_age.0,
         pool,
         max_sandboxes: match purpose {
             Purpose::Measured(_) => usize::MAX,

@@ -85,6 +85,7 @@ pub(crate) fn warden_config(config: &EngineConfig, sandboxes: &Path) -> Result<W
         visible: visible::of_image(&config.image),
         files,
         zygote: zygote(config, &own, &python),
+        zygote_millis: u64::try_from(config.zygote_age.as_millis()).unwrap_or(u64::MAX),
         own,
         server_pid: std::process::id(),
     })
@@ -98,6 +99,7 @@ pub(crate) fn survey_config(directory: &Path, isolation: Isolation) -> WardenCon
         visible: visible::of_system(),
         files: Vec::new(),
         zygote: Program { arguments: Vec::new(), environment: Vec::new() },
+        zygote_millis: 0,
         own: directory.to_owned(),
         server_pid: std::process::id(),
     }

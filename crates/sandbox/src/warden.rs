@@ -303,6 +303,7 @@ async fn hear(inner: &Inner, socket: &UnixStream) {
                     let _ = sender.send(());
                 }
             }
+            Notice::ZygoteRenewed {} => tracing::info!("a new zygote took the place of an old one"),
             Notice::ZygoteEnded { message } => tracing::warn!(%message, "the zygote was restarted"),
             Notice::Ready(_) | Notice::Unable { .. } => {}
         }
