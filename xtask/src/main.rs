@@ -41,11 +41,13 @@ tidy [--install-tools]
     the rules of the tree, then cargo-deny and cargo-machete where they are installed
     --install-tools  installs these two below the build directory (two minutes, once)
 
-bench [--quick] [--json] [--no-peers]
+bench [--quick] [--json] [--no-peers] [--check] [--write]
     measures the release build of reckon beside its peers
     --quick          fewer repetitions
     --json           the report as JSON on stdout instead of a table
-    --no-peers       leaves out python3 and ipykernel
+    --no-peers       leaves out the peers
+    --check          exit code 1 where a figure is worse than its baseline allows
+    --write          writes docs/benchmarks.md, .json and .svg, and the baseline
 
 fuzz [--seconds N] [TARGET]...
     feeds the fuzz targets of fuzz/ with what libFuzzer makes up (needs a C++ compiler)

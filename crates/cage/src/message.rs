@@ -21,6 +21,9 @@ pub struct WardenConfig {
     /// The program from which contexts are forked. Without arguments there is none: the warden builds one room to see
     /// that it can, says what stands, and ends.
     pub zygote: Program,
+    /// A zygote older than this is replaced by a new one when it has forked next; 0 for never.
+    #[serde(default)]
+    pub zygote_millis: u64,
     /// Where Reckon's own files are seen from inside; without namespaces a private directory of the host.
     pub own: PathBuf,
     /// The server that asks; on cgroup v2 it may be moved into a leaf beside the rooms.
@@ -219,6 +222,8 @@ pub enum Notice {
         /// What is left of a room, when one was added.
         message: Option<String>,
     },
+    /// A new zygote took the place of one that had grown old; contexts of either go on.
+    ZygoteRenewed {},
     /// The zygote ended and a new one is being started; rooms and contexts go on.
     ZygoteEnded {
         /// How, with the last lines that it wrote.

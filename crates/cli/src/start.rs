@@ -122,6 +122,7 @@ pub(crate) fn engine_config(
         image,
         isolation: sandbox.isolation,
         heap: sandbox.heap,
+        zygote_age: sandbox.zygote_age.0,
         pool: match purpose {
             Purpose::Serve => sandbox.pool_size(),
             Purpose::OneShot => ONE,

@@ -72,6 +72,8 @@ pub struct EngineConfig {
     pub isolation: Isolation,
     /// How contexts are forked.
     pub heap: Heap,
+    /// A zygote older than this is replaced; zero for never.
+    pub zygote_age: Duration,
     /// What is made ahead of demand.
     pub pool: PoolSize,
     /// Sandboxes that may live at once.

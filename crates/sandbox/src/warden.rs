@@ -326,6 +326,7 @@ async fn hear(inner: &Inner, socket: &UnixStream) {
                     tracing::info!(held, "what was left of a room is gone");
                 }
             }
+            Notice::ZygoteRenewed {} => tracing::info!("a new zygote took the place of an old one"),
             Notice::ZygoteEnded { message } => tracing::warn!(%message, "the zygote was restarted"),
             Notice::Ready(_) | Notice::Unable { .. } => {}
         }

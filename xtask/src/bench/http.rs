@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 
 /// Longer than any answer that is worth measuring.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +38,33 @@ impl Client {
             bail!("{method} {path}: {} {}", answer.status, answer.body);
         }
         Ok(answer.body)
+    }
+
+    /// Makes a sandbox and returns its id.
+    pub(super) fn create(&mut self, spec: &Value) -> Result<String> {
+        let sandbox = self.call("POST", "/api/sandboxes", spec)?;
+        let id = sandbox["id"].as_str().context("a sandbox has an id")?;
+        Ok(id.to_owned())
+    }
+
+    /// Runs code and returns its outcome.
+    pub(super) fn run(&mut self, id: &str, code: &str) -> Result<Value> {
+        let path = format!("/api/sandboxes/{id}/executions");
+        let outcome = self.call("POST", &path, &json!({"code": code}))?;
+        ensure!(outcome["status"] == "ok", "`{code}` came to {}", outcome["status"]);
+        Ok(outcome)
+    }
+
+    /// Runs code that prints 1.
+    pub(super) fn execute(&mut self, id: &str, code: &str) -> Result<()> {
+        let outcome = self.run(id, code)?;
+        ensure!(outcome["stdout"] == "1\n", "`{code}` came to {outcome}");
+        Ok(())
+    }
+
+    /// Ends a sandbox.
+    pub(super) fn delete(&mut self, id: &str) -> Result<()> {
+        self.call("DELETE", &format!("/api/sandboxes/{id}"), &Value::Null).map(drop)
     }
 
     fn exchange(&mut self, method: &str, path: &str, body: &Value) -> Result<Answer> {

@@ -1,4 +1,5 @@
-//! The peers: a fresh `python3` for each call, and `ipykernel` through `jupyter_client`.
+//! The peers in Python: a fresh `python3` for each call, `ipykernel` through `jupyter_client`, Jupyter Kernel Gateway
+//! over HTTP, and `pydantic-monty`.
 //!
 //! Their packages are installed by pip, with the user's settings, below the build directory.
 
@@ -20,6 +21,10 @@ const PACKAGES: [&str; 5] = ["ipykernel", "jupyter_client", "numpy", "pandas<3",
 /// What Reckon's zygote has imported before the first cell, and a peer has not.
 const IMPORTS: &str = "import numpy, pandas, matplotlib.pyplot";
 
+const GATEWAYS: [&str; 3] = ["ipykernel", "jupyter_kernel_gateway", "pydantic-monty"];
+
+const GATEWAYS_PROGRAM: &str = include_str!("gateways.py");
+
 /// Drives the kernels and prints its samples as JSON.
 const IPYKERNEL: &str = include_str!("peers.py");
 
@@ -37,6 +42,30 @@ pub(super) fn measure(project: &Project, repetitions: &Repetitions, report: &mut
     fresh_python(&python, repetitions, report);
     if let Err(error) = ipykernel(&python, repetitions, report) {
         report.miss("ipykernel", &format!("{error:#}"));
+    }
+    gateways(project, repetitions, report);
+}
+
+/// What pip may not have on every platform; then it is said to be absent.
+fn gateways(project: &Project, repetitions: &Repetitions, report: &mut Report) {
+    let environment = project.target.join("bench-gateways");
+    let samples = python::environment(&environment, &GATEWAYS.join("\n"), &GATEWAYS).and_then(|python| {
+        let mut command = Command::new(python);
+        command.args(["-c", GATEWAYS_PROGRAM]).arg(repetitions.cells.to_string());
+        let text = running::stdout_of(&mut command)?;
+        serde_json::from_str::<Value>(text.trim()).context("samples of the gateways")
+    });
+    match samples {
+        Ok(answer) => {
+            for run in runs_of(&answer) {
+                if run.samples.is_empty() {
+                    report.absent(&run.name, &run.note);
+                } else {
+                    report.add(run);
+                }
+            }
+        }
+        Err(error) => report.absent("kernel gateway and monty", &format!("{error:#}")),
     }
 }
 

@@ -16,17 +16,24 @@ use serde_json::{Value, json};
 use self::server::Server;
 use super::Repetitions;
 use super::http::Client;
+use super::instructions;
+use super::load;
 use super::memory::{self, Part};
 use super::peers::runs_of;
 use super::report::{Report, Run};
 use crate::project::Project;
 use crate::running;
 
+/// What the server keeps ready; `Server::start` says the rest of its pool.
+const POOL: u64 = 4;
+/// Sandboxes among which executions go round.
+const IDLERS: usize = 64;
+
 /// An idle server is watched for as long as this.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Builds the release binary and adds what can be measured of it.
-pub(super) fn measure(project: &Project, repetitions: &Repetitions, report: &mut Report) {
+/// Builds the release binary and adds what can be measured of it. `data` is a directory for servers and engines.
+pub(super) fn measure(project: &Project, data: &Path, repetitions: &Repetitions, report: &mut Report) {
     eprintln!("reckon");
     let mut build = project.cargo(&["build", "--release", "--locked", "--package", "reckon-cli"]);
     match running::shown(&mut build) {
@@ -35,16 +42,33 @@ pub(super) fn measure(project: &Project, repetitions: &Repetitions, report: &mut
         Err(error) => return report.miss("reckon", &format!("{error:#}")),
     }
     let binary = project.target.join("release/reckon");
-    let data = project.target.join(format!("bench-data-{}", std::process::id()));
-    if let Err(error) = over_http(&binary, &data, repetitions, report) {
+    if let Err(error) = over_http(&binary, data, repetitions, report) {
         report.miss("reckon over HTTP", &format!("{error:#}"));
     }
-    // Nothing below is of use to a later run.
-    let _ = std::fs::remove_dir_all(&data);
-    match engine(&binary) {
+    match engine(&binary, data, repetitions) {
         Ok(runs) => runs.into_iter().for_each(|run| report.add(run)),
         Err(error) => report.miss("engine", &format!("{error:#}")),
     }
+    instructions::measure(&binary, data, report);
+    calls(&binary, data, repetitions, report);
+}
+
+/// Adds what a person waits for at the command line, engine start included.
+fn calls(binary: &Path, data: &Path, repetitions: &Repetitions, report: &mut Report) {
+    let mut run =
+        Run::milliseconds("cli_exec_print", "reckon exec: start, print(1), end; nothing is left running");
+    for _ in 0..repetitions.starts {
+        let mut command = Command::new(binary);
+        command.args(["exec", "print(1)"]).env("RECKON_SANDBOX_DATA", data).env_remove("LD_LIBRARY_PATH");
+        let begin = Instant::now();
+        let said = running::stdout_of(&mut command);
+        let took = milliseconds(begin);
+        run.take(said.and_then(|said| {
+            ensure!(said == "1\n", "reckon exec said {said:?}");
+            Ok(took)
+        }));
+    }
+    report.add(run);
 }
 
 fn over_http(binary: &Path, data: &Path, repetitions: &Repetitions, report: &mut Report) -> Result<()> {
@@ -55,11 +79,12 @@ fn over_http(binary: &Path, data: &Path, repetitions: &Repetitions, report: &mut
     first_answer(&server)?;
     idle(&server, report);
     let mut client = Client::connect(server.address())?;
-    report.add(creations(&mut client, repetitions));
+    report.add(creations(&mut client, repetitions)?);
     report.add(cells(&mut client, repetitions)?);
+    report.add(cells_after_idling(&mut client, repetitions)?);
     report.add(prompts(&mut client, repetitions));
     tell_memory(&server, "after_cells", report);
-    Ok(())
+    load::measure(server.address(), POOL, report)
 }
 
 fn starts(binary: &Path, data: &Path, repetitions: &Repetitions, report: &mut Report) {
@@ -87,31 +112,50 @@ fn ask(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-fn creations(client: &mut Client, repetitions: &Repetitions) -> Run {
-    let mut run = Run::milliseconds("http_create_print", "create a sandbox → first result of print(1)");
+fn creations(client: &mut Client, repetitions: &Repetitions) -> Result<Run> {
+    let note = "create a sandbox → first result of print(1), from the pool";
+    let mut run = Run::milliseconds("http_create_print", note);
     for _ in 0..repetitions.creations {
+        load::await_pool(client, POOL)?;
         let begin = Instant::now();
-        let created = create(client).and_then(|id| {
-            execute(client, &id, "print(1)")?;
+        let created = client.create(&json!({})).and_then(|id| {
+            client.execute(&id, "print(1)")?;
             Ok((id, milliseconds(begin)))
         });
         run.take(created.and_then(|(id, took)| {
-            delete(client, &id)?;
+            client.delete(&id)?;
             Ok(took)
         }));
     }
-    run
+    Ok(run)
 }
 
 fn cells(client: &mut Client, repetitions: &Repetitions) -> Result<Run> {
     let mut run = Run::milliseconds("http_cell", "print(1) in a sandbox that is there");
-    let id = create(client)?;
-    execute(client, &id, "print(1)")?;
+    let id = client.create(&json!({}))?;
+    client.execute(&id, "print(1)")?;
     for _ in 0..repetitions.cells {
         let begin = Instant::now();
-        run.take(execute(client, &id, "print(1)").map(|()| milliseconds(begin)));
+        run.take(client.execute(&id, "print(1)").map(|()| milliseconds(begin)));
     }
-    delete(client, &id)?;
+    client.delete(&id)?;
+    Ok(run)
+}
+
+fn cells_after_idling(client: &mut Client, repetitions: &Repetitions) -> Result<Run> {
+    let note = format!("the same, going round {IDLERS} sandboxes");
+    let mut run = Run::milliseconds("http_cell_after_idling", &note);
+    let ids = (0..IDLERS).map(|_| client.create(&json!({}))).collect::<Result<Vec<_>>>()?;
+    for id in &ids {
+        client.execute(id, "print(1)")?;
+    }
+    for id in ids.iter().cycle().take(repetitions.cells) {
+        let begin = Instant::now();
+        run.take(client.execute(id, "print(1)").map(|()| milliseconds(begin)));
+    }
+    for id in &ids {
+        client.delete(id)?;
+    }
     Ok(run)
 }
 
@@ -122,24 +166,6 @@ fn prompts(client: &mut Client, repetitions: &Repetitions) -> Run {
         run.take(ask(client).map(|()| milliseconds(begin)));
     }
     run
-}
-
-fn create(client: &mut Client) -> Result<String> {
-    let sandbox = client.call("POST", "/api/sandboxes", &json!({}))?;
-    let id = sandbox["id"].as_str().context("a sandbox has an id")?;
-    Ok(id.to_owned())
-}
-
-fn execute(client: &mut Client, id: &str, code: &str) -> Result<()> {
-    let path = format!("/api/sandboxes/{id}/executions");
-    let outcome = client.call("POST", &path, &json!({"code": code}))?;
-    ensure!(outcome["status"] == "ok" && outcome["stdout"] == "1\n", "`{code}` came to {outcome}");
-    Ok(())
-}
-
-fn delete(client: &mut Client, id: &str) -> Result<()> {
-    client.call("DELETE", &format!("/api/sandboxes/{id}"), &Value::Null)?;
-    Ok(())
 }
 
 /// Adds what the server costs while nobody asks: memory by part, and processor time.
@@ -169,9 +195,10 @@ fn tell_memory(server: &Server, when: &str, report: &mut Report) {
     }
 }
 
-fn engine(binary: &Path) -> Result<Vec<Run>> {
+fn engine(binary: &Path, data: &Path, repetitions: &Repetitions) -> Result<Vec<Run>> {
     let mut command = Command::new(binary);
-    command.args(["bench-engine", "--json"]);
+    command.args(["bench-engine", "--json", "--repetitions", &repetitions.engine.to_string()]);
+    command.args(["--density", &repetitions.density.to_string()]).env("RECKON_SANDBOX_DATA", data);
     let text = running::stdout_of(&mut command)?;
     let answer: Value = serde_json::from_str(&text).context("reckon bench-engine --json")?;
     let runs = runs_of(&answer);

@@ -5,16 +5,20 @@
 //!  "machine": {"cores": 2, "cpu": "…", "memory_mb": 24000, "kernel": "…", "system": "…",
 //!              "rustc": "…", "commit": "…", "packages": "…"},
 //!  "runs": [{"name": "http_create_print", "unit": "ms", "n": 50, "p50": 1.0, "p95": 1.2,
-//!            "p99": 1.9, "min": 0.9, "max": 2.0, "failures": 0, "note": "…"}],
-//!  "not_measured": [{"name": "engine", "reason": "…"}]}
+//!            "p99": 1.9, "min": 0.9, "max": 2.0, "failures": 0, "note": "…", "targets": "≤ 1"}],
+//!  "not_measured": [{"name": "engine", "reason": "…"}],
+//!  "absent": [{"name": "crun_python_print", "reason": "…"}]}
 //! ```
-//! `unit` is `ms`, `MB` (1024 × 1024 bytes) or `percent`. Percentiles are the nearest rank;
-//! `failures` counts repetitions that gave no answer, which are in no percentile.
+//! `unit` is `ms`, `MB` (1024 × 1024 bytes), `MB/s` (of a million bytes), `per_s`, `percent`, `ratio` or
+//! `instructions`. Percentiles are the nearest rank; `failures` counts repetitions that gave no answer, which are in
+//! no percentile. `not_measured` should have been measured; `absent` are peers that this host does not have.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
+
+use super::targets;
 
 /// One thing, measured several times.
 pub(super) struct Run {
@@ -54,6 +58,11 @@ impl Run {
         }
     }
 
+    /// Returns a percentile; `None` without samples.
+    pub(super) fn percentile(&self, percent: usize) -> Option<f64> {
+        percentile(&self.sorted(), percent)
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
@@ -67,7 +76,7 @@ impl Run {
             "name": self.name, "unit": self.unit, "n": sorted.len(),
             "p50": at(50), "p95": at(95), "p99": at(99),
             "min": at(0), "max": at(100),
-            "failures": self.failures, "note": self.note,
+            "failures": self.failures, "note": self.note, "targets": targets::verdict(self),
         })
     }
 }
@@ -77,11 +86,12 @@ pub(super) struct Report {
     machine: Map<String, Value>,
     runs: Vec<Run>,
     not_measured: Vec<(String, String)>,
+    absent: Vec<(String, String)>,
 }
 
 impl Report {
     pub(super) fn new(machine: Map<String, Value>) -> Self {
-        Self { machine, runs: Vec::new(), not_measured: Vec::new() }
+        Self { machine, runs: Vec::new(), not_measured: Vec::new(), absent: Vec::new() }
     }
 
     pub(super) fn add(&mut self, run: Run) {
@@ -95,6 +105,20 @@ impl Report {
         self.not_measured.push((name.to_owned(), reason.to_owned()));
     }
 
+    /// Says that a peer could not be measured because this host does not have it.
+    pub(super) fn absent(&mut self, name: &str, reason: &str) {
+        eprintln!("      {name}: absent: {reason}");
+        self.absent.push((name.to_owned(), reason.to_owned()));
+    }
+
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    pub(super) fn run(&self, name: &str) -> Option<&Run> {
+        self.runs.iter().find(|run| run.name == name)
+    }
+
     /// Adds what the machine's description could not know before.
     pub(super) fn describe(&mut self, key: &str, value: String) {
         self.machine.insert(key.to_owned(), Value::String(value));
@@ -105,13 +129,16 @@ impl Report {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let missed = self.not_measured.iter().map(|(name, reason)| json!({"name": name, "reason": reason}));
+        let told = |list: &[(String, String)]| -> Vec<Value> {
+            list.iter().map(|(name, reason)| json!({"name": name, "reason": reason})).collect()
+        };
         json!({
             "schema": 1,
             "when": timestamp(seconds_since_epoch()),
             "machine": self.machine,
             "runs": self.runs.iter().map(Run::to_json).collect::<Vec<_>>(),
-            "not_measured": missed.collect::<Vec<_>>(),
+            "not_measured": told(&self.not_measured),
+            "absent": told(&self.absent),
         })
     }
 
@@ -123,7 +150,7 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n{:<34} {:>7} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}",
+            "\n{:<38} {:>7} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}  target",
             "what", "unit", "p50", "p95", "p99", "max", "n", "fail"
         );
         for run in &self.runs {
@@ -131,6 +158,9 @@ impl Report {
         }
         for (name, reason) in &self.not_measured {
             let _ = writeln!(text, "{name}: not measured: {reason}");
+        }
+        for (name, reason) in &self.absent {
+            let _ = writeln!(text, "{name}: absent: {reason}");
         }
         text
     }
@@ -141,7 +171,7 @@ fn row(run: &Run) -> String {
     let at =
         |percent| percentile(&sorted, percent).map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
     format!(
-        "{:<34} {:>7} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}",
+        "{:<38} {:>7} {:>9} {:>9} {:>9} {:>9} {:>5} {:>5}  {}",
         run.name,
         run.unit,
         at(50),
@@ -149,7 +179,8 @@ fn row(run: &Run) -> String {
         at(99),
         at(100),
         sorted.len(),
-        run.failures
+        run.failures,
+        targets::verdict(run).replace("**", "")
     )
 }
 

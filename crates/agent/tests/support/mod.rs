@@ -37,6 +37,7 @@ impl House {
             image: core_image().await,
             isolation: Isolation::Room,
             heap: Heap::Sealed,
+            zygote_age: std::time::Duration::ZERO,
             pool: PoolSize { floor: 1, ceiling: 1, rooms: 0 },
             max_sandboxes: 64,
             limits: Limits::default(),

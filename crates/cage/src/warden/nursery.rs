@@ -1,6 +1,8 @@
 //! The inner half of the warden: pid 1 of the zygote's namespaces. It starts the zygote, builds rooms, is the parent
 //! of every init and context, and says how they end. It holds no privilege over the host.
 
+mod renewal;
+
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -21,7 +23,7 @@ use crate::{
     message::{Act, ContextSignal, Ending, Notice, WardenConfig},
     policy::{RoomPolicy, Tmp},
     room::{self, RoomPlan},
-    warden::zygote::{Answered, Fork, Zygote},
+    warden::zygote::{Answered, Fork, Starting, Zygote},
 };
 
 /// An act as the warden hands it on: with the mapping of the room it makes, descriptors beside it.
@@ -35,6 +37,8 @@ pub(crate) struct Order {
 /// Events of one wait; more come with the next.
 const EVENTS: usize = 64;
 const WARDEN: u64 = 0;
+/// The token of a zygote that is importing; children count from 1.
+const SUCCESSOR: u64 = u64::MAX;
 /// How often orphans are looked for where no init reaps them.
 const STRANGERS: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -54,6 +58,8 @@ pub(crate) struct Nursery {
     epoll: OwnedFd,
     /// `None` after one that could not be started again; the next context tries anew.
     zygote: Option<Zygote>,
+    /// A zygote that is importing, to take the place of one that has grown old.
+    successor: Option<Starting>,
     /// Children that nobody knows may exist: without a room's init always, else once a zygote has died between a fork
     /// and its answer. Unreaped, such a child keeps its killed room from ending.
     strangers: bool,
@@ -91,6 +97,7 @@ impl Nursery {
             init,
             epoll,
             zygote: Some(zygote),
+            successor: None,
             strangers,
             rooms: HashMap::new(),
             ending: HashSet::new(),
@@ -113,10 +120,11 @@ impl Nursery {
                 Err(source) => return Err(source).named("epoll_wait"),
             }
             for event in &events {
-                if event.data.u64() != WARDEN {
-                    self.child_ended(event.data.u64())?;
-                } else if !self.order()? {
-                    return Ok(());
+                match event.data.u64() {
+                    WARDEN if !self.order()? => return Ok(()),
+                    WARDEN => {}
+                    SUCCESSOR => self.succeed()?,
+                    child => self.child_ended(child)?,
                 }
             }
             if self.strangers {
@@ -219,6 +227,7 @@ impl Nursery {
         if let Some(home) = self.rooms.get_mut(&room) {
             home.contexts.insert(context, pid);
         }
+        self.renew_if_old();
         Ok(())
     }
 
@@ -242,17 +251,7 @@ impl Nursery {
     /// same channel as the next will have.
     fn discard_zygote(&mut self, error: &Error) -> Result<(), Error> {
         let Some(mut zygote) = self.zygote.take() else { return Ok(()) };
-        let _ = rustix::process::kill_process(zygote.pid, Signal::KILL);
-        // Its token stays registered and finds nothing more to wait for.
-        let options = rustix::process::WaitOptions::empty();
-        let _ = rustix::process::waitpid(Some(zygote.pid), options);
-        self.children.retain(|_, (_, pid, pidfd)| {
-            let other = *pid != zygote.pid;
-            if !other {
-                let _ = epoll::delete(&self.epoll, &*pidfd);
-            }
-            other
-        });
+        self.bury(zygote.pid);
         self.strangers = true;
         if self.config.namespaces {
             self.kill_strangers();
@@ -363,7 +362,8 @@ impl Nursery {
     }
 
     fn unknown_children(&self) -> Vec<Pid> {
-        let own: HashSet<Pid> = self.children.values().map(|&(_, pid, _)| pid).collect();
+        let successor = self.successor.as_ref().map(Starting::pid);
+        let own: HashSet<Pid> = self.children.values().map(|&(_, pid, _)| pid).chain(successor).collect();
         children().into_iter().filter(|pid| !own.contains(pid)).collect()
     }
 

@@ -4,7 +4,7 @@ use std::{
     ffi::{CStr, CString},
     io::{Read, Seek, SeekFrom},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -31,8 +31,16 @@ const LAST_WORDS: u64 = 4096;
 /// A running zygote.
 pub(crate) struct Zygote {
     pub(crate) pid: Pid,
+    /// When it was ready, or was last given more time.
+    pub(crate) since: Instant,
     channel: Channel,
     stderr: std::fs::File,
+}
+
+/// A zygote that is importing.
+pub(crate) struct Starting {
+    zygote: Zygote,
+    pidfd: OwnedFd,
 }
 
 /// What came of asking for a fork.
@@ -75,42 +83,7 @@ enum Answer {
 impl Zygote {
     /// Starts the program and waits until it says that it is ready.
     pub(crate) fn start(program: &Program) -> Result<(Self, OwnedFd, serde_json::Value), Error> {
-        let (ours, theirs) = Channel::pair().named("socketpair")?;
-        let stderr = rustix::fs::memfd_create("zygote-stderr", MemfdFlags::CLOEXEC).named("memfd_create")?;
-        let channel_number = theirs.as_fd().as_raw_fd();
-        // Prepared before the fork: the child only makes system calls.
-        let arguments = c_strings(&program.arguments)?;
-        let mut environment = c_strings(&program.environment)?;
-        environment.extend(c_strings(&[format!("{CHANNEL_VARIABLE}={channel_number}")])?);
-        let executable =
-            arguments.first().ok_or_else(|| Error::Protocol("the zygote has no program".into()))?;
-        let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
-        let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
-        let (pid, pidfd) = match sys::clone_process(0).named("fork the zygote")? {
-            Cloned::Child => {
-                let failed = become_zygote(&theirs, stderr.as_fd())
-                    .err()
-                    .unwrap_or_else(|| sys::execute_path(executable, &arguments, &environment));
-                let text = format!("execute {}: {failed}\n", executable.to_string_lossy());
-                let _ = rustix::io::write(&stderr, text.as_bytes());
-                sys::exit_now(127)
-            }
-            Cloned::Parent(pid, pidfd) => (pid, pidfd),
-        };
-        drop(theirs);
-        let mut zygote = Self { pid, channel: ours, stderr: stderr.into() };
-        let failed = match zygote.receive() {
-            Ok(Answer::Ready(hello)) => match zygote.limit_patience() {
-                Ok(()) => return Ok((zygote, pidfd, hello)),
-                Err(error) => error.to_string(),
-            },
-            Ok(Answer::Failed(message)) => message,
-            Ok(Answer::Forked(_)) => "it spoke out of turn".into(),
-            Err(_) => zygote.last_words(),
-        };
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-        Err(Error::Protocol(format!("the zygote cannot start: {failed}")))
+        Starting::of(program)?.finish()
     }
 
     fn limit_patience(&self) -> Result<(), Error> {
@@ -150,6 +123,70 @@ impl Zygote {
     fn receive(&self) -> Result<Answer, Error> {
         let packet = self.channel.receive::<Answer>().named("hear the zygote")?;
         packet.map(|packet| packet.message).ok_or_else(|| Error::Protocol("the zygote is gone".into()))
+    }
+}
+
+impl Starting {
+    /// Starts the program.
+    pub(crate) fn of(program: &Program) -> Result<Self, Error> {
+        let (ours, theirs) = Channel::pair().named("socketpair")?;
+        let stderr = rustix::fs::memfd_create("zygote-stderr", MemfdFlags::CLOEXEC).named("memfd_create")?;
+        let channel_number = theirs.as_fd().as_raw_fd();
+        // Prepared before the fork: the child only makes system calls.
+        let arguments = c_strings(&program.arguments)?;
+        let mut environment = c_strings(&program.environment)?;
+        environment.extend(c_strings(&[format!("{CHANNEL_VARIABLE}={channel_number}")])?);
+        let executable =
+            arguments.first().ok_or_else(|| Error::Protocol("the zygote has no program".into()))?;
+        let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
+        let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
+        let (pid, pidfd) = match sys::clone_process(0).named("fork the zygote")? {
+            Cloned::Child => {
+                let failed = become_zygote(&theirs, stderr.as_fd())
+                    .err()
+                    .unwrap_or_else(|| sys::execute_path(executable, &arguments, &environment));
+                let text = format!("execute {}: {failed}\n", executable.to_string_lossy());
+                let _ = rustix::io::write(&stderr, text.as_bytes());
+                sys::exit_now(127)
+            }
+            Cloned::Parent(pid, pidfd) => (pid, pidfd),
+        };
+        drop(theirs);
+        let zygote = Zygote { pid, since: Instant::now(), channel: ours, stderr: stderr.into() };
+        Ok(Self { zygote, pidfd })
+    }
+
+    /// Returns its pid.
+    pub(crate) fn pid(&self) -> Pid {
+        self.zygote.pid
+    }
+
+    /// Waits until it says that it is ready. One that cannot start is reaped.
+    pub(crate) fn finish(self) -> Result<(Zygote, OwnedFd, serde_json::Value), Error> {
+        let Self { mut zygote, pidfd } = self;
+        let pid = zygote.pid;
+        let failed = match zygote.receive() {
+            Ok(Answer::Ready(hello)) => match zygote.limit_patience() {
+                Ok(()) => {
+                    zygote.since = Instant::now();
+                    return Ok((zygote, pidfd, hello));
+                }
+                Err(error) => error.to_string(),
+            },
+            Ok(Answer::Failed(message)) => message,
+            Ok(Answer::Forked(_)) => "it spoke out of turn".into(),
+            Err(_) => zygote.last_words(),
+        };
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        Err(Error::Protocol(format!("the zygote cannot start: {failed}")))
+    }
+}
+
+impl AsFd for Starting {
+    /// What can be read when it has said something.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.zygote.channel.as_fd()
     }
 }
 

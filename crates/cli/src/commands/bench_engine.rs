@@ -35,7 +35,8 @@ pub(crate) struct BenchEngine {
     /// Also measure what each sandbox costs with up to this many live ones.
     #[arg(long, default_value_t = 0)]
     density: usize,
-    /// Measure these groups alone: `latency`, `load`, `native`. All of them where none is named.
+    /// Measure these groups alone: `latency`, `load`, `native`. All of them where none is named. `cells` by name only:
+    /// one sandbox and as many cells as `--repetitions`, for a tool that counts instructions.
     #[arg(long)]
     only: Vec<String>,
 }
@@ -80,6 +81,11 @@ pub(crate) fn run(bench: &BenchEngine, call: &Call) -> anyhow::Result<Exit> {
             let host = host(call, POOL).await?;
             let python = native::python(call).await?;
             ended(&host, native::measure(&host, &python, &mut figures).await).await?;
+            host.end().await;
+        }
+        if bench.only.iter().any(|only| only == "cells") {
+            let host = self::host(call, PoolSize::NONE).await?;
+            ended(&host, latency::cells(&host, bench.repetitions, &mut figures).await).await?;
             host.end().await;
         }
         if bench.density > 0 {

@@ -189,6 +189,8 @@ settings! {
         output: Bytes = Bytes(Limits::default().output_bytes), "\"8m\"";
         /// `sealed`: contexts are forked from memory in a sealed file, which takes less time and memory. `plain`: an ordinary fork, which is also what is done where sealing is impossible.
         heap: Heap = Heap::Sealed, "\"sealed\"";
+        /// The process from which contexts are forked is replaced when it is older than this, since its children share an address layout and the secret of Python's hashes. Sandboxes go on; each generation holds some 80 MB while one of its contexts lives.
+        zygote_age: Period = Period(Duration::from_secs(6 * 3600)), "\"6h\"";
         /// Sandboxes with a warm context that a server keeps ready. `reckon ask` and `reckon exec` keep one.
         pool: usize = 2, "2";
         /// The most of them: under demand the pool grows up to this, and shrinks when demand has gone.

@@ -31,6 +31,9 @@ impl Server {
         let mut child = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--model", "demo", "--data"])
             .arg(data)
+            // Four sandboxes and eight rooms ready, up to 64 under demand; all rows are measured with this pool.
+            .envs([("RECKON_SANDBOX_POOL", "4"), ("RECKON_SANDBOX_POOL_MAX", "64")])
+            .envs([("RECKON_SANDBOX_POOL_ROOMS", "8"), ("RECKON_SANDBOX_MAX_SANDBOXES", "5000")])
             // Cargo's library path is not what a user's server runs with.
             .env_remove("LD_LIBRARY_PATH")
             .stdin(Stdio::null())

@@ -48,6 +48,17 @@ pub(super) async fn with_pool(
     Ok(())
 }
 
+pub(super) async fn cells(host: &Host, repetitions: usize, figures: &mut Vec<Figure>) -> anyhow::Result<()> {
+    let sandbox = new_sandbox(&host.engine).await?;
+    let mut figure = Figure::milliseconds("engine_cell", "a trivial cell in a live context");
+    for _ in 0..repetitions {
+        let begin = Instant::now();
+        figure.take(begin, run_cell(&sandbox, "x = 1").await?);
+    }
+    figures.push(figure);
+    Ok(())
+}
+
 async fn after_idling(host: &Host, repetitions: usize) -> anyhow::Result<Figure> {
     let note = format!("the same, going round {IDLERS} sandboxes");
     let mut figure = Figure::milliseconds("engine_cell_after_idling", &note);
