@@ -28,7 +28,7 @@ test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     --install-tools  as with tidy
     FILTER           only the Rust tests whose name contains it
 
-suites
+suites [cpython] [numpy]
     the tests of CPython and NumPy in sandboxes, whole; `test` runs most of them
 
 guest [--short]
