@@ -18,10 +18,10 @@ use crate::tally::{Skip, Tally};
 
 /// The modules of issue 3, the longest first, and in how many parts each is run.
 const MODULES: [(&str, u32); 14] = [
+    ("test_asyncio", 4),
     ("test_multiprocessing_spawn", 4),
     ("test_multiprocessing_forkserver", 3),
     ("test_multiprocessing_fork", 3),
-    ("test_asyncio", 2),
     ("test_signal", 2),
     ("test_socket", 2),
     ("test_subprocess", 2),
