@@ -19,12 +19,14 @@ use crate::running;
 use crate::tally::{Skip, Tally, parse_cargo_test, parse_skip_log};
 
 /// How much of the suite.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Form {
     /// What fits between the other tests.
     Short,
     /// The core whole.
     Long,
+    /// These test programs, as `crate/program`, as root.
+    Named(Vec<String>),
 }
 
 const WORK: &str = include_str!("guest/work.sh");
@@ -35,18 +37,21 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let form = match arguments {
         [] => Form::Long,
         [word] if word == "--short" => Form::Short,
-        [word, ..] => bail!("no option `{word}` of xtask guest"),
+        words => match words.iter().find(|word| word.starts_with('-')) {
+            Some(option) => bail!("no option `{option}` of xtask guest"),
+            None => Form::Named(words.to_vec()),
+        },
     };
     if !running::shown(&mut project.cargo(&["build", "--locked", "--package", "reckon-cli"]))? {
         return Ok(ExitCode::from(1));
     }
-    let tally = test(project, form)?;
+    let tally = test(project, &form)?;
     print!("{}", tally.summary());
     Ok(ExitCode::from(u8::from(tally.failed > 0)))
 }
 
 /// Runs the tests in the guest with the binary that was built.
-pub(crate) fn test(project: &Project, form: Form) -> Result<Tally> {
+pub(crate) fn test(project: &Project, form: &Form) -> Result<Tally> {
     if let Some(lacks) = lacks() {
         return Ok(Tally::of_skip(Skip::new("isolation-guest", TEST, &lacks)));
     }
@@ -90,14 +95,14 @@ fn cache_of(image_python: &Path) -> Result<PathBuf> {
 }
 
 /// Seconds for the whole machine; on two idle cores it needs a fifth of that.
-fn patience(form: Form) -> u32 {
+fn patience(form: &Form) -> u32 {
     match form {
         Form::Short => 1500,
-        Form::Long => 7200,
+        Form::Long | Form::Named(_) => 7200,
     }
 }
 
-fn work(project: &Project, cache: &Path, plan: &str, form: Form) -> String {
+fn work(project: &Project, cache: &Path, plan: &str, form: &Form) -> String {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let quoted = |path: &Path| plan::quoted(&path.display().to_string());
     WORK.replace("@TARGET@", &quoted(&project.target))

@@ -29,6 +29,22 @@ const fn call(user: User, program: &'static str, tests: &'static [&'static str])
     Call { user, program, tests }
 }
 
+impl Call {
+    /// Returns the call in the words of the guest's script; `path` finds the program.
+    fn line(&self, path: impl Fn(&str) -> Result<String>) -> Result<String> {
+        let user = match self.user {
+            User::Root => "as_root",
+            User::Ordinary => "as_user",
+        };
+        let mut line = format!("{user} {} --test-threads 2", path(self.program)?);
+        if !self.tests.is_empty() {
+            line.push_str(" --exact ");
+            line.push_str(&self.tests.join(" "));
+        }
+        Ok(line)
+    }
+}
+
 /// What tells most about cgroup v2 and an older landlock; each test of an engine takes half a minute there.
 const SHORT: [Call; 5] = [
     call(User::Root, "cage/cgroup", &[]),
@@ -65,29 +81,25 @@ const LONG: [Call; 9] = [
 ];
 
 /// Returns the calls in the words of the guest's script.
-pub(super) fn script(project: &Project, form: Form) -> Result<String> {
+pub(super) fn script(project: &Project, form: &Form) -> Result<String> {
     let programs = programs(project)?;
     let mut lines = vec![format!(
         "as_root {} doctor --json --model demo",
         quoted(&project.target.join("debug/reckon").display().to_string())
     )];
-    let calls: &[Call] = match form {
-        Form::Short => &SHORT,
-        Form::Long => &LONG,
+    let path = |name: &str| {
+        let names = || programs.keys().cloned().collect::<Vec<_>>().join(", ");
+        let path = programs.get(name).with_context(|| format!("no test program `{name}`: {}", names()))?;
+        anyhow::Ok(quoted(&path.display().to_string()))
     };
-    for call in calls {
-        let path = programs.get(call.program).with_context(|| format!("no test program {}", call.program))?;
-        let user = match call.user {
-            User::Root => "as_root",
-            User::Ordinary => "as_user",
-        };
-        let mut line = format!("{user} {} --test-threads 2", quoted(&path.display().to_string()));
-        if !call.tests.is_empty() {
-            line.push_str(" --exact ");
-            line.push_str(&call.tests.join(" "));
+    let calls: Result<Vec<String>> = match form {
+        Form::Short => SHORT.iter().map(|call| call.line(path)).collect(),
+        Form::Long => LONG.iter().map(|call| call.line(path)).collect(),
+        Form::Named(names) => {
+            names.iter().map(|name| Ok(format!("as_root {} --test-threads 2", path(name)?))).collect()
         }
-        lines.push(line);
-    }
+    };
+    lines.extend(calls?);
     Ok(lines.join("\n"))
 }
 
