@@ -30,12 +30,13 @@ test [--quick] [-p CRATE]... [--install-tools] [FILTER]...
     --install-tools  as with tidy
     FILTER           only the Rust tests whose name contains it
 
-suites
+suites [cpython] [numpy]
     the tests of CPython and NumPy in sandboxes, whole; `test` runs most of them
 
-guest [--short]
+guest [--short | PROGRAM...]
     the core of the tests on Debian's kernel with cgroup v2, emulated by qemu
     --short          what `test` runs of it
+    PROGRAM          only this test program, such as sandbox/hostile, as root
 
 tidy [--install-tools]
     the rules of the tree, then cargo-deny and cargo-machete where they are installed

@@ -150,7 +150,7 @@ fn perform(step: Step, project: &Project, options: &Options) -> Result<Tally> {
         Step::Driver => driver::test(project),
         Step::Rust => rust::test(project, options),
         Step::Suites => suites::test(project, suites::Form::Short),
-        Step::Guest => guest::test(project, guest::Form::Short),
+        Step::Guest => guest::test(project, &guest::Form::Short),
         Step::Documentation => rust::test_documentation(project),
         Step::Tidy if options.quick => tidy::rules_only(project),
         Step::Tidy => tidy::check(project, options.install_tools),

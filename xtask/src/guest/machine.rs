@@ -1,7 +1,7 @@
 //! The virtual machine: qemu's software emulation, which needs no rights and no hardware.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -23,9 +23,11 @@ const INIT: &str = include_str!("init.sh");
 ///
 /// `seconds` is how long the machine may run.
 pub(super) fn run(kernel: &Kernel, directory: &Path, work: &str, seconds: u32) -> Result<Transcript> {
-    let first_files = directory.join("initramfs");
+    // Two guests of one build directory must not share a disk.
+    let own = |name: &str| directory.join(format!("{name}-{}", std::process::id()));
+    let (first_files, disk) = (own("initramfs"), own("disk"));
     fs::write(&first_files, initramfs(kernel, work)?).context("write the initramfs")?;
-    let disk = scratch_disk(directory)?;
+    make_disk(&disk)?;
     let mut command = Command::new("timeout");
     command.args(["--kill-after=10", &seconds.to_string(), QEMU]);
     // The guest's clock counts its instructions: however busy the host is, no deadline inside comes too early.
@@ -42,7 +44,9 @@ pub(super) fn run(kernel: &Kernel, directory: &Path, work: &str, seconds: u32) -
     command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
     command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
     let transcript = running::shown_and_read(&mut command);
-    fs::remove_file(&disk).with_context(|| format!("remove {}", disk.display()))?;
+    for file in [&first_files, &disk] {
+        fs::remove_file(file).with_context(|| format!("remove {}", file.display()))?;
+    }
     transcript
 }
 
@@ -64,13 +68,11 @@ fn initramfs(kernel: &Kernel, work: &str) -> Result<Vec<u8>> {
 }
 
 /// Makes an empty disk with ext4, whose mounts can be idmapped on every kernel that has that.
-fn scratch_disk(directory: &Path) -> Result<PathBuf> {
-    let path = directory.join("disk");
-    let disk = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+fn make_disk(path: &Path) -> Result<()> {
+    let disk = File::create(path).with_context(|| format!("make {}", path.display()))?;
     disk.set_len(DISK_BYTES).context("size the disk")?;
     let program = mkfs().context("mkfs.ext4 is missing: sudo apt-get install e2fsprogs")?;
-    running::stdout_of(Command::new(program).args(["-q", "-F"]).arg(&path))?;
-    Ok(path)
+    running::stdout_of(Command::new(program).args(["-q", "-F"]).arg(path)).map(drop)
 }
 
 /// Returns the program, which is outside of an ordinary user's search path.

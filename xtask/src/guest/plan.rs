@@ -1,7 +1,7 @@
 //! What runs in the guest: our own test programs, found by cargo, as root and as an ordinary user.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -18,7 +18,7 @@ enum User {
     Ordinary,
 }
 
-/// A test program and those of its tests that run; none named are all.
+/// A test program, as `crate/program`, and those of its tests that run; none named are all.
 struct Call {
     user: User,
     program: &'static str,
@@ -29,12 +29,28 @@ const fn call(user: User, program: &'static str, tests: &'static [&'static str])
     Call { user, program, tests }
 }
 
+impl Call {
+    /// Returns the call in the words of the guest's script; `path` finds the program.
+    fn line(&self, path: impl Fn(&str) -> Result<String>) -> Result<String> {
+        let user = match self.user {
+            User::Root => "as_root",
+            User::Ordinary => "as_user",
+        };
+        let mut line = format!("{user} {} --test-threads 2", path(self.program)?);
+        if !self.tests.is_empty() {
+            line.push_str(" --exact ");
+            line.push_str(&self.tests.join(" "));
+        }
+        Ok(line)
+    }
+}
+
 /// What tells most about cgroup v2 and an older landlock; each test of an engine takes half a minute there.
 const SHORT: [Call; 5] = [
-    call(User::Root, "cgroup", &[]),
+    call(User::Root, "cage/cgroup", &[]),
     call(
         User::Root,
-        "engine",
+        "sandbox/engine",
         &[
             "the_memory_limit_is_the_kernels",
             "a_fork_bomb_is_refused_processes_and_the_sandbox_stays",
@@ -42,56 +58,52 @@ const SHORT: [Call; 5] = [
             "user_code_has_no_power_over_the_host",
         ],
     ),
-    call(User::Root, "limits", &["nothing_is_left_when_an_engine_ends"]),
-    call(User::Ordinary, "cgroup", &[]),
+    call(User::Root, "sandbox/limits", &["nothing_is_left_when_an_engine_ends"]),
+    call(User::Ordinary, "cage/cgroup", &[]),
     call(
         User::Ordinary,
-        "engine",
+        "sandbox/engine",
         &["the_memory_limit_is_the_kernels", "user_code_has_no_power_over_the_host"],
     ),
 ];
 
 /// The core of the suite.
 const LONG: [Call; 9] = [
-    call(User::Root, "cgroup", &[]),
-    call(User::Root, "seccomp", &[]),
-    call(User::Root, "engine", &[]),
-    call(User::Root, "limits", &[]),
-    call(User::Root, "hostile", &[]),
-    call(User::Root, "cli", &[]),
-    call(User::Ordinary, "cgroup", &[]),
-    call(User::Ordinary, "engine", &[]),
-    call(User::Ordinary, "limits", &[]),
+    call(User::Root, "cage/cgroup", &[]),
+    call(User::Root, "cage/seccomp", &[]),
+    call(User::Root, "sandbox/engine", &[]),
+    call(User::Root, "sandbox/limits", &[]),
+    call(User::Root, "sandbox/hostile", &[]),
+    call(User::Root, "e2e/cli", &[]),
+    call(User::Ordinary, "cage/cgroup", &[]),
+    call(User::Ordinary, "sandbox/engine", &[]),
+    call(User::Ordinary, "sandbox/limits", &[]),
 ];
 
 /// Returns the calls in the words of the guest's script.
-pub(super) fn script(project: &Project, form: Form) -> Result<String> {
+pub(super) fn script(project: &Project, form: &Form) -> Result<String> {
     let programs = programs(project)?;
     let mut lines = vec![format!(
         "as_root {} doctor --json --model demo",
         quoted(&project.target.join("debug/reckon").display().to_string())
     )];
-    let calls: &[Call] = match form {
-        Form::Short => &SHORT,
-        Form::Long => &LONG,
+    let path = |name: &str| {
+        let names = || programs.keys().cloned().collect::<Vec<_>>().join(", ");
+        let path = programs.get(name).with_context(|| format!("no test program `{name}`: {}", names()))?;
+        anyhow::Ok(quoted(&path.display().to_string()))
     };
-    for call in calls {
-        let path = programs.get(call.program).with_context(|| format!("no test program {}", call.program))?;
-        let user = match call.user {
-            User::Root => "as_root",
-            User::Ordinary => "as_user",
-        };
-        let mut line = format!("{user} {} --test-threads 2", quoted(&path.display().to_string()));
-        if !call.tests.is_empty() {
-            line.push_str(" --exact ");
-            line.push_str(&call.tests.join(" "));
+    let calls: Result<Vec<String>> = match form {
+        Form::Short => SHORT.iter().map(|call| call.line(path)).collect(),
+        Form::Long => LONG.iter().map(|call| call.line(path)).collect(),
+        Form::Named(names) => {
+            names.iter().map(|name| Ok(format!("as_root {} --test-threads 2", path(name)?))).collect()
         }
-        lines.push(line);
-    }
+    };
+    lines.extend(calls?);
     Ok(lines.join("\n"))
 }
 
-/// Has cargo build the test programs and returns where they are, by the names of their targets.
+/// Has cargo build the test programs and returns where they are, by the directories of their crates and their names.
 fn programs(project: &Project) -> Result<BTreeMap<String, PathBuf>> {
     // The whole workspace, as the step of the Rust tests: so nothing is built twice.
     let mut command = project.cargo(&["test", "--no-run", "--locked", "--workspace"]);
@@ -105,7 +117,10 @@ fn test_program(artifact: &Value) -> Option<(String, PathBuf)> {
     let target = &artifact["target"];
     let is_test = target["kind"].as_array()?.iter().any(|kind| kind == "test");
     let program = artifact["executable"].as_str()?;
-    is_test.then_some((target["name"].as_str()?.to_owned(), PathBuf::from(program)))
+    let manifest = Path::new(artifact["manifest_path"].as_str()?);
+    let directory = manifest.parent()?.file_name()?.to_str()?;
+    let name = format!("{directory}/{}", target["name"].as_str()?);
+    is_test.then_some((name, PathBuf::from(program)))
 }
 
 /// Returns the text as one word of a shell.
@@ -119,8 +134,14 @@ mod tests {
 
     #[test]
     fn test_programs_are_told_from_others() {
-        let artifact = |kind: &str| serde_json::json!({"target": {"kind": [kind], "name": "cgroup"}, "executable": "/target/cgroup-1"});
-        assert_eq!(test_program(&artifact("test")), Some(("cgroup".into(), "/target/cgroup-1".into())));
+        let artifact = |kind: &str| {
+            serde_json::json!({
+                "manifest_path": "/reckon/crates/cage/Cargo.toml",
+                "target": {"kind": [kind], "name": "cgroup"},
+                "executable": "/target/cgroup-1",
+            })
+        };
+        assert_eq!(test_program(&artifact("test")), Some(("cage/cgroup".into(), "/target/cgroup-1".into())));
         assert_eq!(test_program(&artifact("bin")), None);
     }
 

@@ -13,15 +13,15 @@ use crate::running::{self, Transcript};
 
 /// Started by root, the run outside is given to a uid that no person has.
 const OUTSIDE_UID: u32 = 61_000;
-/// Seconds after which a run is ended; the longest takes two minutes on busy cores.
-const PATIENCE: u32 = 900;
+/// Seconds after which a run is ended; the longest takes a minute on idle cores, and ten on those that eight share.
+const PATIENCE: u32 = 1800;
 
 const OUTSIDE: &str = include_str!("outside.py");
 const INSIDE: &str = include_str!("inside.py");
 
 /// Limits that are none to the suites: what they reach shall be the walls.
 const LIMITS: &str = "[sandbox]\nmemory = \"3g\"\npids = 1000\nfile_size = \"16g\"\ntmp_size = \"1g\"\n\
-                      timeout = \"15m\"\npool = 1\n";
+                      timeout = \"30m\"\npool = 1\n";
 
 /// The two places.
 #[derive(Clone, Copy, Debug, PartialEq)]
