@@ -131,7 +131,14 @@ mod tests {
     use super::*;
 
     fn tried(id: &str, category: &'static str, verdict: Verdict) -> Tried {
-        Tried { id: id.into(), category, says: "tries".into(), verdict, neighbour_answers: true }
+        Tried {
+            id: id.into(),
+            category,
+            says: "tries".into(),
+            verdict,
+            sandbox_usable: true,
+            neighbour_answers: true,
+        }
     }
 
     #[test]
