@@ -83,7 +83,7 @@ async fn assert_needed(test: &str) {
             _ if !has_route() && ROUTED.contains(&tried.id.as_str()) => {}
             Verdict::CouldNotRun(ref why) if why.contains("this kernel") || why.contains("this host") => {}
             verdict if index < count => {
-                failures.push(format!("{} should have succeeded: {verdict:?}", tried.id))
+                failures.push(format!("{} should have succeeded: {verdict:?}", tried.id));
             }
             verdict => failures.push(format!("{} names a wall too many: {verdict:?}", tried.id)),
         }
