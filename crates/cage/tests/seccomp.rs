@@ -4,6 +4,8 @@
 
 #[path = "seccomp/kernel.rs"]
 mod kernel;
+#[path = "seccomp/lines.rs"]
+mod lines;
 #[path = "seccomp/machine.rs"]
 mod machine;
 #[path = "seccomp/sample.rs"]

@@ -97,6 +97,15 @@ fn encode(prefix: &str, mut bits: u128) -> String {
 mod tests {
     use super::*;
 
+    /// The time and a counter come first, so that ids sort; what follows is random also among ids of one millisecond.
+    #[test]
+    fn an_id_does_not_tell_the_next_one() {
+        let ids: Vec<_> = (0..1000).map(|_| SandboxId::new()).collect();
+        let ends: std::collections::HashSet<_> =
+            ids.iter().map(|id| id.as_str()[id.as_str().len() - 6..].to_owned()).collect();
+        assert!(ends.len() > 995, "{} of 1000 ids end differently", ends.len());
+    }
+
     #[test]
     fn an_id_reads_back_and_sorts_by_time() {
         let first = SandboxId::new();

@@ -1,4 +1,4 @@
-"""Runs under a filter that it loads first: `inside.py PROGRAM refused|benign|foreign`.
+"""Runs under a filter that it loads first: `inside.py PROGRAM refused|benign|foreign`, or without it: `inside.py PROGRAM unfiltered`.
 
 Answers with one line per check. It uses the standard library only and takes its system call numbers from outside.
 """
@@ -450,6 +450,8 @@ def control():
 
 
 if __name__ == "__main__":
-    took = load(sys.argv[1])
-    print(f"loaded in {took:.0f} µs", file=sys.stderr)
-    {"refused": answer_calls, "foreign": enter_by_foreign_gate, "benign": control}[sys.argv[2]]()
+    if sys.argv[2] == "unfiltered":
+        print("loaded in no time: there is no filter", file=sys.stderr)
+    else:
+        print(f"loaded in {load(sys.argv[1]):.0f} µs", file=sys.stderr)
+    {"refused": answer_calls, "unfiltered": answer_calls, "foreign": enter_by_foreign_gate, "benign": control}[sys.argv[2]]()

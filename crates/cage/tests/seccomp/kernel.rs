@@ -15,7 +15,7 @@ use reckon_e2e::skip;
 const SCRIPT: &str = include_str!("inside.py");
 
 /// Runs the script under the default policy in a directory of its own; none if this host cannot.
-fn inside(mode: &str, input: &str) -> Option<Output> {
+pub(crate) fn inside(mode: &str, input: &str) -> Option<Output> {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("inside.py"), SCRIPT).unwrap();
     fs::write(directory.path().join("program"), compile(&default_policy()).unwrap().as_bytes()).unwrap();
@@ -42,7 +42,7 @@ fn inside(mode: &str, input: &str) -> Option<Output> {
 
 /// Calls with arguments that do no harm even where they are carried out, and what they must return.
 #[rustfmt::skip]
-const REFUSED: &[(&str, &[u64], &str)] = &[
+pub(crate) const REFUSED: &[(&str, &[u64], &str)] = &[
     ("acct", &[0], "EPERM"),
     ("add_key", &[0, 0, 0, 0, 0], "EPERM"),
     ("adjtimex", &[0], "EPERM"),
@@ -75,10 +75,18 @@ const REFUSED: &[(&str, &[u64], &str)] = &[
     ("futex", &[0, 0x86, 0, 0, 0, 0], "ENOSYS"),
     ("futex", &[0, 0x10b, 0, 0, 0, 0], "ENOSYS"),
     ("futex", &[0, 12, 0, 0, 0, 0], "ENOSYS"),
+    ("futex_wait", &[0, 0, 0, 0, 0, 0], "ENOSYS"),
+    ("futex_wake", &[0, 0, 0, 0], "ENOSYS"),
     ("futex_requeue", &[0, 0, 0, 0], "ENOSYS"),
     ("futex_waitv", &[0, 0, 0, 0, 0], "ENOSYS"),
     ("get_mempolicy", &[0, 0, 0, 0, 0], "EPERM"),
+    ("get_robust_list", &[0, 0, 0], "EPERM"),
     ("init_module", &[0, 0, 0], "EPERM"),
+    ("io_cancel", &[0, 0, 0], "ENOSYS"),
+    ("io_destroy", &[0], "ENOSYS"),
+    ("io_getevents", &[0, 0, 0, 0, 0], "ENOSYS"),
+    ("io_pgetevents", &[0, 0, 0, 0, 0, 0], "ENOSYS"),
+    ("io_submit", &[0, 0, 0], "ENOSYS"),
     ("io_setup", &[0, 0], "ENOSYS"),
     ("io_uring_enter", &[0, 0, 0, 0, 0, 0], "ENOSYS"),
     ("io_uring_register", &[0, 0, 0, 0], "ENOSYS"),
@@ -108,10 +116,19 @@ const REFUSED: &[(&str, &[u64], &str)] = &[
     ("move_mount", &[0, 0, 0, 0, 0], "ENOSYS"),
     ("move_pages", &[0, 0, 0, 0, 0, 0], "EPERM"),
     ("mq_open", &[0, 0, 0, 0], "ENOSYS"),
+    ("mq_getsetattr", &[u64::MAX, 0, 0], "ENOSYS"),
+    ("mq_notify", &[u64::MAX, 0], "ENOSYS"),
+    ("mq_timedreceive", &[u64::MAX, 0, 0, 0, 0], "ENOSYS"),
+    ("mq_timedsend", &[u64::MAX, 0, 0, 0, 0], "ENOSYS"),
+    ("mq_unlink", &[0], "ENOSYS"),
+    ("msgctl", &[u64::MAX, 2, 0], "ENOSYS"),
+    ("msgrcv", &[u64::MAX, 0, 0, 0, 0], "ENOSYS"),
+    ("msgsnd", &[u64::MAX, 0, 0, 0], "ENOSYS"),
     ("msgget", &[0, 0], "ENOSYS"),
     ("name_to_handle_at", &[0, 0, 0, 0, 0], "EPERM"),
     ("open_by_handle_at", &[0, 0, 0], "EPERM"),
     ("open_tree", &[0, 0, 0], "ENOSYS"),
+    ("open_tree_attr", &[0, 0, 0, 0, 0], "ENOSYS"),
     ("perf_event_open", &[0, 0, 0, 0, 0], "EPERM"),
     ("personality", &[0x0004_0000], "EPERM"),
     ("pidfd_getfd", &[0, 0, 0], "EPERM"),
@@ -127,10 +144,12 @@ const REFUSED: &[(&str, &[u64], &str)] = &[
     ("quotactl", &[0, 0, 0, 0], "EPERM"),
     ("quotactl_fd", &[0, 0, 0, 0], "EPERM"),
     ("reboot", &[0, 0, 0, 0], "EPERM"),
+    ("remap_file_pages", &[0, 0, 0, 0, 0], "ENOSYS"),
     ("request_key", &[0, 0, 0, 0], "EPERM"),
     ("seccomp", &[0, 0, 0], "EINVAL"),
     ("seccomp", &[1, 8, 0], "EINVAL"),
     ("set_mempolicy", &[0, 0, 0], "EPERM"),
+    ("set_mempolicy_home_node", &[0, 0, 0, 0], "EPERM"),
     ("setdomainname", &[0, 0], "EPERM"),
     ("sethostname", &[0, 0], "EPERM"),
     ("setns", &[u64::MAX, 0], "EPERM"),

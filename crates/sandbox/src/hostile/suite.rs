@@ -35,6 +35,8 @@ pub struct Tried {
     /// What came of it.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// Whether its sandbox still ran honest code afterwards.
+    pub sandbox_usable: bool,
     /// Whether a neighbour still answered afterwards.
     pub neighbour_answers: bool,
 }
@@ -63,12 +65,12 @@ impl<'a> Suite<'a> {
         if let Some(wall) = self.lacking(program) {
             let why =
                 format!("the wall that stops it, `{wall}`, does not stand on this host: see `reckon doctor`");
-            return Ok(tried(program, Verdict::CouldNotRun(why), true));
+            return Ok(tried(program, Verdict::CouldNotRun(why), true, true));
         }
         // That the engine itself fails is what no program may bring about.
         let judged = self.judge(program).await;
-        let mut verdict =
-            judged.unwrap_or_else(|error| Verdict::Escaped(format!("the engine failed: {error}")));
+        let (mut verdict, sandbox_usable) =
+            judged.unwrap_or_else(|error| (Verdict::Escaped(format!("the engine failed: {error}")), false));
         let neighbour_answers = self.neighbour_answers().await;
         if !neighbour_answers {
             if matches!(verdict, Verdict::Contained(_)) {
@@ -78,7 +80,7 @@ impl<'a> Suite<'a> {
             self.neighbour = create(self.engine, &self.limits).await?;
             let _ = self.engine.delete(&old).await;
         }
-        Ok(tried(program, verdict, neighbour_answers))
+        Ok(tried(program, verdict, sandbox_usable, neighbour_answers))
     }
 
     /// Returns the wall that a program tests and that is announced as weaker here.
@@ -93,23 +95,27 @@ impl<'a> Suite<'a> {
         self.engine.delete(self.neighbour.id()).await.map(drop)
     }
 
-    async fn judge(&self, program: &Program) -> Result<Verdict, EngineError> {
+    async fn judge(&self, program: &Program) -> Result<(Verdict, bool), EngineError> {
         let mut code = format!("{PRELUDE}\n{}", self.ground.fill(&program.code));
         if let Some(first) = &program.neighbour {
             let first = format!("{PRELUDE}\n{}", self.ground.fill(first));
             let Some(outcome) = run(&self.neighbour, first).await? else {
-                return Ok(Verdict::CouldNotRun("the neighbour does not answer".into()));
+                return Ok((Verdict::CouldNotRun("the neighbour does not answer".into()), true));
             };
             if outcome.status != Status::Ok {
                 let why = outcome.error.map_or_else(|| outcome.stderr, |error| error.message);
-                return Ok(Verdict::CouldNotRun(format!("the neighbour could not do its part: {why}")));
+                return Ok((
+                    Verdict::CouldNotRun(format!("the neighbour could not do its part: {why}")),
+                    true,
+                ));
             }
             code = code.replace("@NEIGHBOUR@", &outcome.stdout.trim().escape_debug().to_string());
         }
         let sandbox = create(self.engine, &with(&self.limits, program)?).await?;
         let verdict = self.judge_in(&sandbox, program, code).await;
+        let usable = usable(&sandbox).await;
         self.engine.delete(sandbox.id()).await?;
-        verdict
+        Ok((verdict?, usable))
     }
 
     async fn judge_in(
@@ -168,12 +174,13 @@ impl<'a> Suite<'a> {
     }
 }
 
-fn tried(program: &Program, verdict: Verdict, neighbour_answers: bool) -> Tried {
+fn tried(program: &Program, verdict: Verdict, sandbox_usable: bool, neighbour_answers: bool) -> Tried {
     Tried {
         id: program.id.clone(),
         category: program.category,
         says: program.says.clone(),
         verdict,
+        sandbox_usable,
         neighbour_answers,
     }
 }
@@ -185,6 +192,20 @@ fn control(outcome: &ExecutionOutcome) -> Verdict {
         (Some(error), _) => Verdict::Escaped(format!("an honest program failed: {}", error.traceback)),
         (None, status) => Verdict::Escaped(format!("an honest program ended as {}", status.as_str())),
     }
+}
+
+/// Returns whether a sandbox runs honest code: its interpreter as the program left it, or a new one.
+async fn usable(sandbox: &Sandbox) -> bool {
+    for _ in 0..2 {
+        let code = "import numpy\nassert numpy.arange(7).sum() * 2 == 42".to_owned();
+        match run(sandbox, code).await {
+            Ok(Some(outcome)) if outcome.status == Status::Ok => return true,
+            // What the program did to its own interpreter may end the first execution after it.
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return false,
+        }
+    }
+    false
 }
 
 async fn create(engine: &Engine, limits: &Limits) -> Result<Sandbox, EngineError> {

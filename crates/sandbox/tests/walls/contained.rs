@@ -14,6 +14,9 @@ async fn assert_contained(test: &str, categories: &[&str]) {
     let Some(house) = House::with(test, small).await else { return };
     let mut failures = Vec::new();
     for tried in attempt(house, &of_categories(categories)).await {
+        if !tried.sandbox_usable {
+            failures.push(format!("{}: its sandbox runs no honest code afterwards", tried.id));
+        }
         match tried.verdict {
             Verdict::Contained(_) if tried.neighbour_answers => {}
             // What this host's kernel lacks cannot be tried; the test without the wall says so by its failure.

@@ -221,6 +221,36 @@ async fn a_closed_init_is_needed() {
     assert_needed("a_closed_init_is_needed").await;
 }
 
+/// Walls behind which a second lock stands: leaving these out alone lets nothing through.
+const SECOND_LOCKS: &[&[&str]] = &[
+    &["landlock"],
+    &["closed init"],
+    &["proc.policy: lock"],
+    &[ROOT],
+    &[ROOT, "landlock"],
+    &["uids", "landlock"],
+    &["seccomp", "landlock"],
+    &["capabilities", "landlock"],
+];
+
+#[tokio::test]
+async fn a_second_lock_holds_where_one_is_left_out() {
+    let test = "a_second_lock_holds_where_one_is_left_out";
+    for walls in SECOND_LOCKS {
+        let programs: Vec<_> = hostile::programs()
+            .unwrap()
+            .into_iter()
+            .filter(|program| program.walls.len() > walls.len())
+            .filter(|program| walls.iter().all(|wall| program.walls.iter().any(|other| other == wall)))
+            .collect();
+        assert!(!programs.is_empty(), "{walls:?}");
+        let Some(house) = House::without(test, walls, small).await else { return };
+        for tried in attempt(house, &programs).await {
+            assert!(!matches!(tried.verdict, Verdict::Escaped(_)), "without {walls:?}: {tried:?}");
+        }
+    }
+}
+
 #[test]
 fn every_set_of_walls_has_its_test() {
     for program in hostile::programs().unwrap() {

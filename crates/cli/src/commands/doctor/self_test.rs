@@ -105,7 +105,8 @@ fn as_text(tried: &[Tried], checks: &[Check]) -> String {
     write_row(&mut text, "together", sum(tried));
     for one in tried {
         let (colour, word, detail) = match &one.verdict {
-            Verdict::Contained(_) => continue,
+            Verdict::Contained(_) if one.sandbox_usable => continue,
+            Verdict::Contained(detail) => (style::WARNING, "left its sandbox unusable", detail),
             Verdict::Escaped(detail) if one.category == CONTROL => (style::ERROR, "failed", detail),
             Verdict::Escaped(detail) => (style::ERROR, "escaped", detail),
             Verdict::CouldNotRun(detail) => (style::WARNING, "could not run", detail),
@@ -131,7 +132,14 @@ mod tests {
     use super::*;
 
     fn tried(id: &str, category: &'static str, verdict: Verdict) -> Tried {
-        Tried { id: id.into(), category, says: "tries".into(), verdict, neighbour_answers: true }
+        Tried {
+            id: id.into(),
+            category,
+            says: "tries".into(),
+            verdict,
+            sandbox_usable: true,
+            neighbour_answers: true,
+        }
     }
 
     #[test]
@@ -139,6 +147,7 @@ mod tests {
         let all = [
             tried("a", "control", Verdict::Contained("ran to its end".into())),
             tried("b", "proc", Verdict::Contained("ENOENT".into())),
+            Tried { sandbox_usable: false, ..tried("e", "proc", Verdict::Contained("ended".into())) },
             tried("c", "proc", Verdict::Escaped("read it".into())),
             tried("d", "network", Verdict::CouldNotRun("no \u{1b}[2Jvsock".into())),
         ];
@@ -147,9 +156,10 @@ mod tests {
             text,
             "category        tried  contained  escaped  could not run\n\
              honest programs     1          1        0              0\n\
-             proc                2          1        1              0\n\
+             proc                3          2        1              0\n\
              network             1          0        0              1\n\
-             together            4          2        1              1\n\
+             together            5          3        1              1\n\
+             left its sandbox unusable: e, which tries: ended\n\
              escaped: c, which tries: read it\n\
              could not run: d, which tries: no vsock\n"
         );
