@@ -42,10 +42,11 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Opens the disk, or makes it, and mounts it at `workspaces` where only this process and its children see it.
-    /// Its top belongs to the server's account, which makes and removes the directories of sandboxes in it.
+    /// Mounted as workspaces are, `flags`. Its top belongs to the server's account, which makes and removes the directories of sandboxes in it.
     pub(crate) fn open(
         config: &DiskConfig,
         workspaces: &Path,
+        flags: MountFlags,
         account: Option<Account>,
     ) -> Result<Self, Error> {
         let backing = backing::open(config)?;
@@ -53,7 +54,7 @@ impl Disk {
         // What the operator mounts later is still seen; what is mounted here is seen nowhere else.
         let change = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", change).named("make all mounts follow the host's")?;
-        mount(&backing, workspaces)?;
+        mount(&backing, workspaces, flags | MountFlags::NOATIME)?;
         let root = rustix::fs::open(workspaces, OFlags::RDONLY | DIRECTORY, Mode::empty())
             .named(&format!("open {}", workspaces.display()))?;
         sys::btrfs(root.as_fd(), BtrfsAct::Resize, c"max").named("resize the disk")?;
@@ -101,8 +102,7 @@ pub fn destroy(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     sys::btrfs(directory, BtrfsAct::DestroySubvolume, name)
 }
 
-fn mount(backing: &OwnedFd, target: &Path) -> Result<(), Error> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
+fn mount(backing: &OwnedFd, target: &Path, flags: MountFlags) -> Result<(), Error> {
     let mut tries = TRIES;
     loop {
         // Held until the mount holds it: the kernel clears a device that nobody has open.

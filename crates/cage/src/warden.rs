@@ -151,13 +151,13 @@ impl<'a> Warden<'a> {
         if config.namespaces && !root {
             identity::enter_own_namespace()?;
         }
+        let policy = RoomPolicy::read(&config.without)?;
+        raise_left_out(&policy);
         // Before the nursery, whose mounts are copies of these.
-        let (disk, disk_missing) = start::open_disk(&config, root);
+        let (disk, disk_missing) = start::open_disk(&config, policy.mounts.workspace, root);
         let mut maps = WorkspaceMaps::of_owner(config.account.unwrap_or(Account::PRIVATE));
         let mapped = config.namespaces && start::can_map(&config.workspaces, uids, &mut maps)?;
         let own_mounts = identity::open_namespace(rustix::process::getpid(), "mnt")?;
-        let policy = RoomPolicy::read(&config.without)?;
-        raise_left_out(&policy);
         let workspace_mount = root::attributes(policy.mounts.workspace).bits().into();
         let shared = config.account.filter(|_| !mapped);
         let (nursery, zygote) = start::nursery(engine, &config, policy, uids, shared, landlock)?;

@@ -16,7 +16,7 @@ use reckon_cage::{
     keeper::{Answer, Order},
     message::{DiskConfig, Notice, Program, Visible, WardenConfig},
 };
-use reckon_sandbox::SandboxSpec;
+use reckon_sandbox::{PoolSize, SandboxSpec};
 use rustix::event::{PollFd, PollFlags};
 use support::House;
 
@@ -37,6 +37,7 @@ impl Kept {
             own: directory.to_owned(),
             server_pid: std::process::id(),
             account: None,
+            zygote_millis: 0,
             // Too small to be made: there is no disk to try.
             disk: DiskConfig { directory: directory.join("disk"), bytes: 0 },
             without: reckon_cage::Without::default(),
@@ -110,7 +111,8 @@ fn a_keeper_ends_at_an_order_that_is_none() {
 
 #[tokio::test]
 async fn the_warden_follows_no_link_to_a_workspace() {
-    let house = House::with("the_warden_follows_no_link_to_a_workspace", |config| config.pool = 0).await;
+    let house =
+        House::with("the_warden_follows_no_link_to_a_workspace", |config| config.pool = PoolSize::NONE).await;
     let Some(house) = house else { return };
     house.engine.create(SandboxSpec::default()).await.unwrap();
     let directory = house.directory.path().join("data/sandboxes");

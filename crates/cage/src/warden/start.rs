@@ -10,7 +10,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     fs::{CWD, Mode, OFlags},
-    mount::OpenTreeFlags,
+    mount::{MountFlags, OpenTreeFlags},
     process::{Signal, WaitId, WaitIdOptions},
 };
 
@@ -250,12 +250,16 @@ pub(super) struct Groups {
 }
 
 /// Opens the disk of the workspaces. Without one they are ordinary directories, which is said.
-pub(super) fn open_disk(config: &WardenConfig, root: bool) -> (Option<Disk>, Option<(String, String)>) {
+pub(super) fn open_disk(
+    config: &WardenConfig,
+    flags: MountFlags,
+    root: bool,
+) -> (Option<Disk>, Option<(String, String)>) {
     if !root {
         let what = "only the host's root can mount a disk with quotas";
         return (None, Some((what.into(), "start as root".into())));
     }
-    match Disk::open(&config.disk, &config.workspaces, config.account) {
+    match Disk::open(&config.disk, &config.workspaces, flags, config.account) {
         Ok(disk) => (Some(disk), None),
         Err(error) => (None, Some(explain(error))),
     }
@@ -331,6 +335,7 @@ mod tests {
             server_pid: 7,
             account: None,
             without: crate::Without::default(),
+            zygote_millis: 0,
             disk: DiskConfig { directory: "/".into(), bytes: 0 },
         };
         assert_eq!(family(&config), [7, std::process::id()]);
