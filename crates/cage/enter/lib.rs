@@ -198,7 +198,7 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
             step(9, syscall(nr::PRLIMIT64, [0, limit.resource as usize, both.as_ptr() as usize, 0, 0, 0]))?;
         }
         if left_out(plan) & left::CAPABILITIES == 0 {
-            drop_capabilities()?;
+            drop_capabilities(plan.init_pidfd >= 0)?;
         }
         if left_out(plan) & left::NO_NEW_PRIVS == 0 {
             step(11, syscall(nr::PRCTL, [38, 1, 0, 0, 0, 0]))?; // PR_SET_NO_NEW_PRIVS
@@ -220,8 +220,9 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
     Ok(())
 }
 
-/// Leaves no capability in any set, and no way to gain one.
-fn drop_capabilities() -> Result<(), i64> {
+/// Leaves no capability in any set, and no way to gain one. `had` says that there were any, as there are for whoever has
+/// just joined a user namespace; an ordinary user without one may not lock what it never had.
+fn drop_capabilities(had: bool) -> Result<(), i64> {
     // SAFETY: integers, and pointers to locals that live across the call.
     unsafe {
         for capability in 0..64 {
@@ -229,7 +230,10 @@ fn drop_capabilities() -> Result<(), i64> {
         }
         syscall(nr::PRCTL, [47, 4, 0, 0, 0, 0]); // PR_CAP_AMBIENT, CLEAR_ALL
         // PR_SET_SECUREBITS: NOROOT and NO_SETUID_FIXUP, locked, and KEEP_CAPS locked off.
-        step(10, syscall(nr::PRCTL, [28, 0x2f, 0, 0, 0, 0]))?;
+        let locked = syscall(nr::PRCTL, [28, 0x2f, 0, 0, 0, 0]);
+        if had {
+            step(10, locked)?;
+        }
         let header: [u32; 2] = [0x2008_0522, 0]; // _LINUX_CAPABILITY_VERSION_3, this process
         let none = [0_u32; 6];
         step(10, syscall(nr::CAPSET, [header.as_ptr() as usize, none.as_ptr() as usize, 0, 0, 0, 0])).map(drop)

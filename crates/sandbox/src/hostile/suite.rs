@@ -189,7 +189,9 @@ fn control(outcome: &ExecutionOutcome) -> Verdict {
     match (&outcome.error, outcome.status) {
         (_, Status::Ok) => Verdict::Contained("ran to its end".into()),
         (Some(error), _) if error.name == "CannotRun" => Verdict::CouldNotRun(error.message.clone()),
-        (Some(error), _) => Verdict::Escaped(format!("an honest program failed: {}", error.traceback)),
+        (Some(error), _) => {
+            Verdict::Escaped(format!("an honest program failed: {}", verdict::tail(&error.traceback)))
+        }
         (None, status) => Verdict::Escaped(format!("an honest program ended as {}", status.as_str())),
     }
 }

@@ -83,7 +83,7 @@ fn limit_name(limit: reckon_protocol::LimitHit) -> String {
 }
 
 /// Returns the end of a text, short enough for one line of a table.
-fn tail(text: &str) -> String {
+pub(super) fn tail(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let start = line.char_indices().rev().nth(299).map_or(0, |(index, _)| index);
     line[start..].to_owned()

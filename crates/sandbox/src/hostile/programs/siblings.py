@@ -36,6 +36,7 @@ print(_sibling_udp.getsockname()[1])
 
 #% id: sib-sysv-memory
 #% says: attaches a sibling's System V memory
+#% needs: namespaces
 #% walls: namespace ipc
 #% contained: ENOENT
 memory = call(29, 424242, 4096, 0o666)
@@ -48,6 +49,7 @@ ctypes.memmove(_libc.shmat(memory, None, 0), b"hello", 5)
 
 #% id: sib-sysv-semaphore
 #% says: takes a sibling's System V semaphore
+#% needs: namespaces
 #% walls: namespace ipc
 #% contained: ENOENT
 call(64, 424243, 1, 0o666)
