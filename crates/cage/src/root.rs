@@ -31,6 +31,8 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 pub(crate) const HOME: &str = "/home/sandbox";
 /// Reckon's own files inside.
 pub(crate) const OWN: &str = "/run/reckon";
+/// An empty directory, read-only as all of the root is, that covers directories of /proc.
+pub(crate) const EMPTY: &str = "/run/reckon/empty";
 /// A directory that every host has and that anybody may pass; the new root is mounted over it, in a mount namespace
 /// of its own, until it becomes the root.
 const STAGE: &str = "/tmp";
@@ -93,7 +95,7 @@ pub(crate) fn enter(
     for mount in policy.root.iter().chain(&policy.room) {
         make_directory(&inside(&mount.target))?;
     }
-    for directory in [WORKSPACE, HOME, "/etc"] {
+    for directory in [WORKSPACE, HOME, EMPTY, "/etc"] {
         make_directory(&inside(Path::new(directory)))?;
     }
     for entry in &config.visible {

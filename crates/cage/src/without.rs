@@ -22,7 +22,7 @@ const WALLS: [(&str, u64); 15] = [
     ("namespace cgroup", namespace::CGROUP),
     ("namespace pid", namespace::PID),
     ("uids", 0),
-    ("reseed", 0),
+    ("reseed", 1 << 5),
     ("visible list", 0),
     ("covers", 0),
     ("closed init", 0),
