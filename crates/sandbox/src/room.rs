@@ -33,6 +33,10 @@ use crate::{
 const LAST_BREATH: Duration = Duration::from_secs(20);
 /// Orders that a driver may leave unread; honest ones read each before they ask for the next.
 const BACKLOG: usize = 256 * 1024;
+/// What a small report fits into whole: one read then, which also tells the runtime that nothing is left.
+const SMALL: usize = 4 * 1024;
+/// What is read at once of one that does not.
+const LARGE: usize = 128 * 1024;
 /// How long a context may take to become warm.
 const WARM: Duration = Duration::from_secs(60);
 
@@ -276,6 +280,7 @@ impl Driver {
             if let Some(report) = self.arrived()? {
                 return Ok(Some(report));
             }
+            self.make_space();
             tokio::select! {
                 read = self.reader.read_buf(&mut self.arrived) => match read {
                     Ok(0) | Err(_) => return Ok(None),
@@ -297,11 +302,20 @@ impl Driver {
             if let Some(report) = self.arrived()? {
                 return Ok(Some(report));
             }
+            self.make_space();
             match self.reader.try_read_buf(&mut self.arrived) {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
             }
         }
+    }
+
+    fn make_space(&mut self) {
+        if self.arrived.is_empty() && self.arrived.capacity() > LARGE {
+            // What a figure needed is not kept for as long as the sandbox lives.
+            self.arrived = BytesMut::new();
+        }
+        self.arrived.reserve(if self.arrived.len() < SMALL { SMALL } else { LARGE });
     }
 
     fn arrived(&mut self) -> Result<Option<Report>, String> {

@@ -144,7 +144,7 @@ where
 
 async fn output(sandbox: &Sandbox, name: &'static str, note: &str, code: &str) -> anyhow::Result<Figure> {
     let mut figure = Figure::of(name, "MB/s", note);
-    for _ in 0..TIMES + 1 {
+    for _ in 0..=TIMES {
         let begin = Instant::now();
         let mut execution = sandbox.execute(Execute { code: code.to_owned(), timeout: None }).await?;
         let mut bytes = 0;
