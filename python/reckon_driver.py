@@ -121,9 +121,7 @@ def serve(ctl_fd: int, seal: Callable[[], None], warm: bool = True, reseeded: bo
     """
     status = FATAL
     try:
-        if reseeded:
-            reckon_random.reseed_ssl()
-        else:
+        if not reseeded:
             reckon_random.reseed()
         (_rehearsed or Driver()).run(ctl_fd, seal, warm)
     except BaseException:
@@ -165,6 +163,8 @@ class Driver:
             self._channel.move_to(ctl_fd)
         self._shell.outlet = self
         self._channel.send({"type": "ready"})
+        # While the host hears that, and before anything of it is read.
+        reckon_random.reseed_ssl()
         while True:
             self._serve_next()
 

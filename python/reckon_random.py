@@ -31,7 +31,6 @@ def reseed() -> None:
     if (process := sys.modules.get("multiprocessing.process")) is not None:
         process.current_process().authkey = os.urandom(32)
     settle()
-    reseed_ssl()
 
 
 def reseed_ssl() -> None:

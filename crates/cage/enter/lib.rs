@@ -204,8 +204,10 @@ unsafe fn enter(plan: &Plan) -> Result<(), i64> {
             step(11, syscall(nr::PRCTL, [38, 1, 0, 0, 0, 0]))?; // PR_SET_NO_NEW_PRIVS
         }
         // After the room's cgroup was entered, which is charged for these pages.
-        for state in plan.states.iter().take(plan.state_count as usize) {
-            fill_randomly(state.address as usize, state.length as usize)?;
+        if left_out(plan) & left::RESEEDING == 0 {
+            for state in plan.states.iter().take(plan.state_count as usize) {
+                fill_randomly(state.address as usize, state.length as usize)?;
+            }
         }
         if left_out(plan) & left::LANDLOCK == 0 {
             prepare_landlock(plan)?;
@@ -281,6 +283,7 @@ mod left {
     pub(crate) const LANDLOCK: u64 = 1 << 2;
     pub(crate) const SECCOMP: u64 = 1 << 3;
     pub(crate) const DESCRIPTORS: u64 = 1 << 4;
+    pub(crate) const RESEEDING: u64 = 1 << 5;
 }
 
 /// `struct sock_fprog`.

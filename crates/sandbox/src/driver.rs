@@ -24,8 +24,10 @@ use crate::frames::{self, Order, Report};
 
 /// Orders that a driver may leave unread; honest ones read each before they ask for the next.
 const BACKLOG: usize = 256 * 1024;
-/// Read at once. Room is made as bytes come and not as they are announced.
-const CHUNK: usize = 16 * 1024;
+/// Read at once: what a small report fits into whole. Room is made as bytes come and not as they are announced.
+const SMALL: usize = 4 * 1024;
+/// Read at once of a report that has turned out to be larger.
+const LARGE: usize = 128 * 1024;
 /// Room that is kept when nothing is in it; most reports are smaller.
 const KEPT: usize = 64 * 1024;
 
@@ -154,7 +156,7 @@ fn receive(socket: &UnixStream, arrived: &mut BytesMut, speaker: &mut Option<Pid
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let before = arrived.len();
-    arrived.resize(before + CHUNK, 0);
+    arrived.resize(before + if before < SMALL { SMALL } else { LARGE }, 0);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let message = rustix::net::recvmsg(
         socket.as_fd(),
@@ -214,7 +216,7 @@ mod tests {
         let mut socket = std::os::unix::net::UnixStream::from(theirs);
         socket.write_all(&(16_u32 << 20).to_le_bytes()).expect("write");
         assert!(matches!(driver.report_now(), Ok(None)));
-        assert!(driver.arrived.capacity() <= 2 * CHUNK, "{}", driver.arrived.capacity());
+        assert!(driver.arrived.capacity() <= 2 * SMALL, "{}", driver.arrived.capacity());
 
         let (mut driver, theirs) = Driver::pair().expect("a pair");
         let mut socket = std::os::unix::net::UnixStream::from(theirs);

@@ -63,7 +63,7 @@ enum Next {
     Context(Option<Spare>),
     Room,
     /// Let go of these: demand has gone.
-    Surplus(Option<Box<Newborn>>, Option<Spare>),
+    Surplus(Box<(Option<Newborn>, Option<Spare>)>),
     /// Nothing before one is taken.
     Rest,
     /// Nothing before one is taken or time has passed.
@@ -173,10 +173,10 @@ impl Shared {
         if ready.rooms.len() < wanted.rooms {
             return Next::Room;
         }
-        let surplus = (ready.warm.len() > wanted.warm).then(|| ready.warm.pop_back()).flatten().map(Box::new);
+        let surplus = (ready.warm.len() > wanted.warm).then(|| ready.warm.pop_back()).flatten();
         let surplus_room = (ready.rooms.len() > wanted.rooms).then(|| ready.rooms.pop_back()).flatten();
         if surplus.is_some() || surplus_room.is_some() {
-            return Next::Surplus(surplus, surplus_room);
+            return Next::Surplus(Box::new((surplus, surplus_room)));
         }
         let least = self.size.wanted(0.0);
         if wanted == least { Next::Rest } else { Next::RestWhileLarge }
@@ -203,7 +203,7 @@ impl Shared {
                 lock(&self.ready).rooms.push_back(spare);
             }
             // Dropped, they are ended behind the scenes.
-            Next::Surplus(newborn, spare) => drop((newborn, spare)),
+            Next::Surplus(surplus) => drop(surplus),
             Next::Rest => {
                 self.taken.notified().await;
                 tokio::time::sleep(DEFERENCE).await;

@@ -128,11 +128,7 @@ pub(crate) fn warden_config(
         PYTHON.iter().map(|(name, source)| (python.join(name), (*source).to_owned())).collect();
     if without.leaves_out("reseed") {
         for (_, source) in &mut files {
-            for (head, value) in
-                [("def reseed() -> None:\n", ""), ("def states() -> list[tuple[int, int]] | None:\n", " []")]
-            {
-                *source = source.replace(head, &format!("{head}    return{value}\n"));
-            }
+            *source = source.replace("\ndef reseed() -> None:\n", "\ndef reseed() -> None:\n    return\n");
         }
     }
     if namespaces {

@@ -6,7 +6,7 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::{Value, json};
 
 use super::http::Client;
@@ -25,8 +25,10 @@ const TIMES: usize = 3;
 /// How long the pool may take to be full again after a burst.
 const REFILL: Duration = Duration::from_secs(60);
 
-const TINY: &str = "for i in range(1_000_000): print(i)";
-const BIG: &str = "import sys\ntext = 'x' * (1 << 20)\nfor _ in range(60): n = sys.stdout.write(text)";
+/// Code that prints, and how many bytes.
+const TINY: (&str, usize) = ("for i in range(1_000_000): print(i)", 6_888_890);
+const BIG: (&str, usize) =
+    ("import sys\ntext = 'x' * (1 << 20)\nfor _ in range(60): n = sys.stdout.write(text)", 60 << 20);
 
 /// Adds the rows; `floor` is how many sandboxes the server keeps ready.
 pub(super) fn measure(address: SocketAddr, floor: u64, report: &mut Report) -> Result<()> {
@@ -158,13 +160,14 @@ fn rate(
     Ok(())
 }
 
-fn output(address: SocketAddr, name: &str, note: &str, code: &str) -> Result<Run> {
+fn output(address: SocketAddr, name: &str, note: &str, (code, bytes): (&str, usize)) -> Result<Run> {
     let mut run = Run { unit: "MB/s".to_owned(), ..Run::milliseconds(name, note) };
     let mut client = Client::connect(address)?;
     let id = client.create(&json!({"limits": {"output_bytes": 64 << 20}}))?;
     for time in 0..=TIMES {
         let begin = Instant::now();
-        let bytes = client.run(&id, code)?["stdout"].as_str().map_or(0, str::len);
+        let told = client.run_unread(&id, code)?;
+        ensure!(told >= bytes, "{name}: {told} bytes came of {bytes}");
         // The first also grew the pipe and the interpreter's buffers.
         if time > 0 {
             run.take(Ok(bytes as f64 / 1e6 / begin.elapsed().as_secs_f64()));

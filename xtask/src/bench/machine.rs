@@ -22,6 +22,9 @@ pub(super) fn describe(project: &Project) -> Map<String, Value> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
     insert("kernel", kernel.map(|text| json!(text.trim())));
     insert("system", field("/etc/os-release", "PRETTY_NAME", '=').map(Value::String));
+    // What else ran: above a tenth of a core a figure is an upper bound at best.
+    let load = fs::read_to_string("/proc/loadavg").ok();
+    insert("load_before", load.and_then(|text| text.split(' ').next().map(|load| json!(load))));
     insert("rustc", said(Command::new("rustc").arg("--version")));
     let mut git = Command::new("git");
     git.args(["describe", "--always", "--dirty"]).current_dir(&project.root);

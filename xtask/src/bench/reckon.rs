@@ -56,10 +56,13 @@ pub(super) fn measure(project: &Project, data: &Path, repetitions: &Repetitions,
 /// Adds what a person waits for at the command line, engine start included.
 fn calls(binary: &Path, data: &Path, repetitions: &Repetitions, report: &mut Report) {
     let mut run =
-        Run::milliseconds("cli_exec_print", "reckon exec: start, print(1), end; nothing is left running");
+        Run::milliseconds("cli_exec_print", "reckon exec -c: start, print(1), end; nothing is left running");
     for _ in 0..repetitions.starts {
         let mut command = Command::new(binary);
-        command.args(["exec", "print(1)"]).env("RECKON_SANDBOX_DATA", data).env_remove("LD_LIBRARY_PATH");
+        command
+            .args(["exec", "-c", "print(1)"])
+            .env("RECKON_SANDBOX_DATA", data)
+            .env_remove("LD_LIBRARY_PATH");
         let begin = Instant::now();
         let said = running::stdout_of(&mut command);
         let took = milliseconds(begin);

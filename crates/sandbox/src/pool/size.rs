@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// In this time the memory of a sandbox that was taken fades to a half: a burst is remembered for some minutes.
-const HALF_LIFE: Duration = Duration::from_secs(30);
+const HALF_LIFE: Duration = Duration::from_secs(60);
 /// Below this a remembered sandbox asks for no place of its own.
 const FORGOTTEN: f64 = 0.5;
 
