@@ -36,7 +36,8 @@ impl Call {
             User::Root => "as_root",
             User::Ordinary => "as_user",
         };
-        let mut line = format!("{user} {} --test-threads 2", path(self.program)?);
+        // One at a time: the guest has one processor, and some tests have deadlines.
+        let mut line = format!("{user} {} --test-threads 1", path(self.program)?);
         if !self.tests.is_empty() {
             line.push_str(" --exact ");
             line.push_str(&self.tests.join(" "));
@@ -105,7 +106,7 @@ pub(super) fn script(project: &Project, form: &Form) -> Result<String> {
 fn named(name: &str, path: impl Fn(&str) -> Result<String>) -> Result<String> {
     let (program, test) = name.split_once('=').map_or((name, None), |(program, test)| (program, Some(test)));
     let only = test.map_or_else(String::new, |test| format!(" --exact {test}"));
-    Ok(format!("as_root {} --test-threads 2{only}", path(program)?))
+    Ok(format!("as_root {} --test-threads 1{only}", path(program)?))
 }
 
 /// Has cargo build the test programs and returns where they are, by the directories of their crates and their names.
@@ -153,8 +154,8 @@ mod tests {
     #[test]
     fn one_test_of_a_program_is_named() {
         let path = |program: &str| anyhow::Ok(format!("/{program}"));
-        assert_eq!(named("a/b", path).expect("found"), "as_root /a/b --test-threads 2");
-        assert_eq!(named("a/b=c", path).expect("found"), "as_root /a/b --test-threads 2 --exact c");
+        assert_eq!(named("a/b", path).expect("found"), "as_root /a/b --test-threads 1");
+        assert_eq!(named("a/b=c", path).expect("found"), "as_root /a/b --test-threads 1 --exact c");
     }
 
     #[test]
