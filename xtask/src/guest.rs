@@ -25,7 +25,7 @@ pub(crate) enum Form {
     Short,
     /// The core whole.
     Long,
-    /// These test programs, as `crate/program`, as root.
+    /// These test programs, as `crate/program` or `crate/program=test`, as root.
     Named(Vec<String>),
 }
 

@@ -36,7 +36,7 @@ suites [cpython] [numpy]
 guest [--short | PROGRAM...]
     the core of the tests on Debian's kernel with cgroup v2, emulated by qemu
     --short          what `test` runs of it
-    PROGRAM          only this test program, such as sandbox/hostile, as root
+    PROGRAM          only this test program, such as sandbox/hostile or sandbox/hostile=some_test, as root
 
 tidy [--install-tools]
     the rules of the tree, then cargo-deny and cargo-machete where they are installed

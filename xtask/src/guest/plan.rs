@@ -36,7 +36,8 @@ impl Call {
             User::Root => "as_root",
             User::Ordinary => "as_user",
         };
-        let mut line = format!("{user} {} --test-threads 2", path(self.program)?);
+        // One at a time: the guest has one processor, and some tests have deadlines.
+        let mut line = format!("{user} {} --test-threads 1", path(self.program)?);
         if !self.tests.is_empty() {
             line.push_str(" --exact ");
             line.push_str(&self.tests.join(" "));
@@ -95,12 +96,17 @@ pub(super) fn script(project: &Project, form: &Form) -> Result<String> {
     let calls: Result<Vec<String>> = match form {
         Form::Short => SHORT.iter().map(|call| call.line(path)).collect(),
         Form::Long => LONG.iter().map(|call| call.line(path)).collect(),
-        Form::Named(names) => {
-            names.iter().map(|name| Ok(format!("as_root {} --test-threads 2", path(name)?))).collect()
-        }
+        Form::Named(names) => names.iter().map(|name| named(name, path)).collect(),
     };
     lines.extend(calls?);
     Ok(lines.join("\n"))
+}
+
+/// Returns the call of a program, or of one test of it when the name is `crate/program=test`.
+fn named(name: &str, path: impl Fn(&str) -> Result<String>) -> Result<String> {
+    let (program, test) = name.split_once('=').map_or((name, None), |(program, test)| (program, Some(test)));
+    let only = test.map_or_else(String::new, |test| format!(" --exact {test}"));
+    Ok(format!("as_root {} --test-threads 1{only}", path(program)?))
 }
 
 /// Has cargo build the test programs and returns where they are, by the directories of their crates and their names.
@@ -143,6 +149,13 @@ mod tests {
         };
         assert_eq!(test_program(&artifact("test")), Some(("cage/cgroup".into(), "/target/cgroup-1".into())));
         assert_eq!(test_program(&artifact("bin")), None);
+    }
+
+    #[test]
+    fn one_test_of_a_program_is_named() {
+        let path = |program: &str| anyhow::Ok(format!("/{program}"));
+        assert_eq!(named("a/b", path).expect("found"), "as_root /a/b --test-threads 1");
+        assert_eq!(named("a/b=c", path).expect("found"), "as_root /a/b --test-threads 1 --exact c");
     }
 
     #[test]

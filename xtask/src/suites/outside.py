@@ -1,7 +1,7 @@
 """Runs a program outside of any sandbox under conditions that equal those inside: an ordinary uid, no
-capabilities, a network that is nothing but loopback, the same environment and limits.
+capabilities, a network that is nothing but loopback, terminals of its own, the same environment and limits.
 
-It is started in a network namespace of its own, by root or with the rights over it.
+It is started in network and mount namespaces of its own, by root or with the rights over them.
 
 usage: outside.py UID DIRECTORY PROGRAM [ARGUMENT]...
 """
@@ -31,6 +31,13 @@ def raise_loopback():
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP_AND_RUNNING))
 
 
+def mount_terminals():
+    # Not every host lets an ordinary user open a terminal, and a sandbox does.
+    options = b"newinstance,ptmxmode=0666,mode=0600"
+    if ctypes.CDLL(None, use_errno=True).mount(b"devpts", b"/dev/pts", b"devpts", 0, options) != 0:
+        raise OSError(ctypes.get_errno(), "mount devpts on /dev/pts")
+
+
 def become(uid):
     if os.getuid() == 0:
         os.setgroups([])
@@ -44,6 +51,7 @@ def become(uid):
 def main():
     uid, directory, program = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     raise_loopback()
+    mount_terminals()
     become(uid)
     for limit, value in LIMITS.items():
         hard = resource.getrlimit(limit)[1]

@@ -98,10 +98,10 @@ impl Grounds {
         }
         let mut command = bounded(Path::new("unshare"));
         if self.is_root {
-            command.arg("--net");
+            command.args(["--net", "--mount"]);
         } else {
-            // An ordinary user has rights over a network only within a user namespace.
-            command.args(["--user", "--map-current-user", "--keep-caps", "--net"]);
+            // An ordinary user has rights over a network and mounts only within a user namespace.
+            command.args(["--user", "--map-current-user", "--keep-caps", "--net", "--mount"]);
         }
         let here = format!("{}/", directory.display());
         command.arg("--").arg("python3").arg(self.directory.join("outside.py"));
