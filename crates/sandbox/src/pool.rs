@@ -60,7 +60,7 @@ struct Ready {
 /// What the pool lacks, or has too much of.
 enum Next {
     /// A context in this room, or in a new one.
-    Context(Option<Spare>),
+    Context(Option<Box<Spare>>),
     Room,
     /// Let go of these: demand has gone.
     Surplus(Box<(Option<Newborn>, Option<Spare>)>),
@@ -168,7 +168,7 @@ impl Shared {
         let mut ready = lock(&self.ready);
         let wanted = self.size.wanted(ready.lately.value(Instant::now()));
         if ready.warm.len() < wanted.warm {
-            return Next::Context(ready.rooms.pop_front());
+            return Next::Context(ready.rooms.pop_front().map(Box::new));
         }
         if ready.rooms.len() < wanted.rooms {
             return Next::Room;
@@ -193,7 +193,7 @@ impl Shared {
         match next {
             Next::Context(spare) => {
                 let newborn = match spare {
-                    Some(spare) => self.cradle.furnish(spare, &self.limits, Demand::Ahead).await?,
+                    Some(spare) => self.cradle.furnish(*spare, &self.limits, Demand::Ahead).await?,
                     None => self.cradle.bear(&self.limits, Demand::Ahead).await?,
                 };
                 lock(&self.ready).warm.push_back(newborn);
