@@ -73,23 +73,28 @@ impl Census {
         }
     }
 
-    /// Returns whether there is nothing but the rooms of a pool of this size.
-    pub(crate) fn is_at_rest(&self, pool: usize) -> bool {
+    /// Returns whether there is nothing but the rooms of a pool of this size. `sandboxes` is where the engine has their
+    /// directories.
+    pub(crate) fn is_at_rest(&self, pool: usize, sandboxes: &Path) -> bool {
         let all = descendants();
         let inits = all.iter().filter(|process| process.name == "reckon-init").count();
         // Warden, nursery, zygote; an init and a context in each room.
         let processes = all.len() == 3 + 2 * pool;
-        inits == pool && processes && self.files("trash").is_empty() && self.files("sandboxes").len() == pool
+        let (kept, trash) = self.directories(sandboxes);
+        inits == pool && processes && trash.is_empty() && kept.len() == pool
+    }
+
+    /// Returns the sandboxes' directories, and those that wait for their removal: beside them on a disk with quotas.
+    fn directories(&self, sandboxes: &Path) -> (Vec<String>, Vec<String>) {
+        let mut kept = names(sandboxes);
+        let on_disk = kept.iter().position(|name| name == ".trash").map(|place| kept.swap_remove(place));
+        let trash = on_disk.map_or_else(|| self.files("trash"), |name| names(&sandboxes.join(name)));
+        (kept, trash)
     }
 
     /// Says what there is, for people who want to know why it does not come to rest.
-    pub(crate) fn describe(&self) -> String {
-        format!(
-            "{:?}, trash {:?}, sandboxes {:?}",
-            descendants(),
-            self.files("trash"),
-            self.files("sandboxes")
-        )
+    pub(crate) fn describe(&self, sandboxes: &Path) -> String {
+        format!("{:?}, sandboxes and trash {:?}", descendants(), self.directories(sandboxes))
     }
 
     /// Panics with what is left of the engine after its end.
@@ -160,9 +165,13 @@ impl Census {
     }
 
     fn files(&self, place: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.directory.join("data").join(place)).into_iter().flatten();
-        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        names(&self.directory.join("data").join(place))
     }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Returns this process's descriptors, how many of each kind.

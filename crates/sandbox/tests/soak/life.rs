@@ -1,7 +1,7 @@
 //! The life of one sandbox in the soak: made, used in ways honest and hostile, destroyed. Whatever is killed meanwhile,
 //! every call ends.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use reckon_protocol::{Limits, Status};
 use reckon_sandbox::{Engine, EngineError, Execute, Sandbox, SandboxSpec};
@@ -74,7 +74,7 @@ pub(crate) async fn plain(engine: &Engine) {
 }
 
 /// Lives one life.
-pub(crate) async fn life(engine: Engine, directory: PathBuf, mut dice: Dice) -> Tally {
+pub(crate) async fn life(engine: Engine, mut dice: Dice) -> Tally {
     let mut tally = Tally::default();
     let small = dice.permille(60);
     let limits = small.then(|| Limits { memory_bytes: 128 << 20, ..Limits::default() });
@@ -85,7 +85,7 @@ pub(crate) async fn life(engine: Engine, directory: PathBuf, mut dice: Dice) -> 
             _ => execution(&sandbox, small, &mut dice, &mut tally).await,
         }
     }
-    let place = directory.join("data/sandboxes").join(sandbox.id().as_str());
+    let place = engine.directory().join(sandbox.id().as_str());
     if dice.permille(200) {
         // Deleted while it works.
         let execute = Execute { code: dice.choose(&CODE).into(), timeout: None };

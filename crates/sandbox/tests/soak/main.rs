@@ -108,7 +108,7 @@ async fn live(house: &House, dice: &mut Dice, count: u64, tally: &mut Tally, cen
                 tally.note_kill(victim);
             }
         }
-        lives.spawn(life::life(house.engine.clone(), house.directory.path().to_owned(), dice.split()));
+        lives.spawn(life::life(house.engine.clone(), dice.split()));
         if number % 25 == 0 {
             census.look();
         }
@@ -129,12 +129,12 @@ async fn quiet(house: &House, census: &mut Census) -> Stock {
         if is_quiet(&house.engine, census) {
             return Stock::take();
         }
-        assert!(begun.elapsed() < HANG, "it does not come to rest: {}", census.describe());
+        assert!(begun.elapsed() < HANG, "it does not come to rest: {}", census.describe(house.&engine.directory()));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 fn is_quiet(engine: &Engine, census: &Census) -> bool {
     let report = engine.report();
-    report.sandboxes == 0 && report.pooled == POOL && census.is_at_rest(POOL)
+    report.sandboxes == 0 && report.pooled == POOL && census.is_at_rest(POOL, &engine.directory())
 }
