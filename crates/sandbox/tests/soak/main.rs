@@ -129,7 +129,11 @@ async fn quiet(house: &House, census: &mut Census) -> Stock {
         if is_quiet(&house.engine, census) {
             return Stock::take();
         }
-        assert!(begun.elapsed() < HANG, "it does not come to rest: {}", census.describe(house.&engine.directory()));
+        assert!(
+            begun.elapsed() < HANG,
+            "it does not come to rest: {}",
+            census.describe(&house.engine.directory())
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
