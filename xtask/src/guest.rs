@@ -98,7 +98,7 @@ fn cache_of(image_python: &Path) -> Result<PathBuf> {
 fn patience(form: &Form) -> u32 {
     match form {
         Form::Short => 1500,
-        Form::Long | Form::Named(_) => 7200,
+        Form::Long | Form::Named(_) => 14_400,
     }
 }
 
