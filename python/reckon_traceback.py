@@ -26,6 +26,10 @@ _CELL_NAME = re.compile(r"<ipython-input-(\d+)-[0-9a-f]+>")
 _CELL_LINE = re.compile(r'^([ |]*)  File "<ipython-input-(\d+)-[0-9a-f]+>", line ', re.MULTILINE)
 
 
+#: What an exception's own methods may raise while it is told; an interrupt is somebody else's.
+_ITS_OWN = (Exception, SystemExit, GeneratorExit)
+
+
 def hide(code: types.CodeType) -> None:
     """Keeps frames of the file that `code` comes from out of every traceback."""
     _own_files.add(code.co_filename)
@@ -37,7 +41,7 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     message = _message(error)
     try:
         text = _text(error)
-    except Exception:
+    except _ITS_OWN:
         text = f"{name}: {message}" if message else name
     return name, cut_middle(message, MESSAGE_LIMIT), cut_middle(text, TRACEBACK_LIMIT)
 
@@ -56,7 +60,7 @@ def _name(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         message = str(error)
-    except Exception:
+    except _ITS_OWN:
         return "<the exception could not be turned into text>"
     if isinstance(error, SyntaxError):
         message = _CELL_NAME.sub(r"Cell In[\1]", message)

@@ -134,6 +134,11 @@ class Errors(unittest.TestCase):
         )
         self.assertIn("ZeroDivisionError", self.context.run("%tb").stdout)
 
+    def test_an_exception_that_exits_while_it_is_told_is_an_error(self):
+        code = "class Lie(Exception):\n    def __str__(self): raise SystemExit\n    __repr__ = __str__\nraise Lie"
+        execution = self.context.run(code)
+        self.assertEqual((execution.status, execution.error["name"]), ("error", "Lie"))
+
 
 if __name__ == "__main__":
     unittest.main()
