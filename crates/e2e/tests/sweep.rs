@@ -41,7 +41,13 @@ fn kill(pids: &[u32]) {
 /// Makes a tree as a sandbox might have left it half-deleted, the owner's of `data`.
 fn half_deleted(data: &Path) -> PathBuf {
     let owner = fs::metadata(data).expect("stat");
-    let top = data.join("trash/half-deleted");
+    let trash = data.join("trash");
+    // A server whose sandboxes are on a disk with quotas has its trash there, and sweeps what one without left here.
+    if !trash.exists() {
+        fs::create_dir(&trash).expect("mkdir");
+        chown(&trash, Some(owner.uid()), Some(owner.gid())).expect("chown");
+    }
+    let top = trash.join("half-deleted");
     let mut path = top.clone();
     for _ in 0..50 {
         fs::create_dir(&path).expect("mkdir");
