@@ -49,8 +49,6 @@ pub(super) const TARGETS: &[Target] = &[
     at_most("http_burst", 50, 250.0),
     at_least("http_sustained", 250.0),
     at_least("http_concurrent_cells", 3500.0),
-    at_least("http_tiny_prints", 30.0),
-    at_least("http_big_writes", 500.0),
     at_most("density_memory_1000", 50, 1.8),
     at_most("density_memory_pandas_1000", 50, 6.0),
     at_most("density_idle_cpu", 50, 1.0),
