@@ -85,37 +85,43 @@ async fn after_idling(host: &Host, repetitions: usize) -> anyhow::Result<Figure>
     Ok(figure)
 }
 
+/// Measures a sandbox that finds no context waiting, and rooms only.
 pub(super) async fn without_contexts(
     host: &Host,
     repetitions: usize,
     figures: &mut Vec<Figure>,
 ) -> anyhow::Result<()> {
     let note = "the same, the pool empty: rooms are ready, contexts are not";
-    let mut create = Figure::milliseconds("engine_create_first_result_no_context", note);
-    for _ in 0..repetitions {
-        full_pool(&host.engine, PoolSize { floor: 0, ceiling: 0, rooms: 4 }).await?;
-        let begin = Instant::now();
-        let sandbox = new_sandbox(&host.engine).await?;
-        create.take(begin, run_cell(&sandbox, "print(1)").await?);
-        host.engine.delete(sandbox.id()).await?;
-    }
-    figures.push(create);
+    let create = Figure::milliseconds("engine_create_first_result_no_context", note);
+    let ahead = PoolSize { floor: 0, ceiling: 0, rooms: 4 };
+    figures.push(create_each(host, ahead, repetitions, create).await?);
     Ok(())
 }
 
+/// Measures a sandbox for which nothing was built ahead.
 pub(super) async fn without_anything(
     host: &Host,
     repetitions: usize,
     figures: &mut Vec<Figure>,
 ) -> anyhow::Result<()> {
-    let name = "engine_create_first_result_no_pool";
-    let mut create = Figure::milliseconds(name, "the same, nothing built ahead");
+    let create = Figure::milliseconds("engine_create_first_result_no_pool", "the same, nothing built ahead");
+    figures.push(create_each(host, PoolSize::NONE, repetitions, create).await?);
+    Ok(())
+}
+
+/// Times one sandbox after the other to its first result, each when `ahead` is there again.
+async fn create_each(
+    host: &Host,
+    ahead: PoolSize,
+    repetitions: usize,
+    mut create: Figure,
+) -> anyhow::Result<Figure> {
     for _ in 0..repetitions {
+        full_pool(&host.engine, ahead).await?;
         let begin = Instant::now();
         let sandbox = new_sandbox(&host.engine).await?;
         create.take(begin, run_cell(&sandbox, "print(1)").await?);
         host.engine.delete(sandbox.id()).await?;
     }
-    figures.push(create);
-    Ok(())
+    Ok(create)
 }
